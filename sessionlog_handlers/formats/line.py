@@ -1,0 +1,148 @@
+"""
+`Line`, the one typed object that every format is written from and read into, and what a format must be able to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One stored event of a session, whichever format holds it.
+
+    A format fills what it has: event lines carry no severity of their own, PTY lines no logger. `docs/format.md` says how
+    each format maps to these fields.
+
+    Args:
+        ts: Seconds since the epoch, whole milliseconds (whole seconds in the text format).
+
+        level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+
+        session: The session's id, empty where the format does not store it.
+
+        event: The event's name; ``log`` for an ordinary record.
+
+        data: The named fields. For ``output`` and ``input``: ``bytes`` (their number) and ``base64``.
+
+        seq: The line's number within its session and process, counted from 1. None where the format has none.
+
+        pid: The writing process, when it is not the one that began the session.
+
+        msg: The message of an ordinary record.
+
+        logger: The logger's name; in event lines the source.
+
+        exc: The traceback's text.
+    """
+
+    ts: float
+    level: str
+    session: str
+    event: str
+    data: Mapping[str, Any] = {}
+    seq: int | None = None
+    pid: int | None = None
+    msg: str | None = None
+    logger: str | None = None
+    exc: str | None = None
+
+    @property
+    def time(self) -> datetime:
+        """*ts* as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self.ts, UTC)
+
+
+class Fields(NamedTuple):
+    """
+    What a line says beside its head, encoded at the moment of the call: later changes of a caller's object can't reach it.
+
+    Args:
+        data: The named fields, in the format's own encoding.
+
+        tail: What follows the sequence number (message, logger, traceback), in the same encoding; may be empty.
+    """
+
+    data: bytes
+    tail: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes held while the line waits to be written."""
+        return len(self.data) + len(self.tail)
+
+
+# The payload of an entry on its way to the file: encoded fields, or a terminal's bytes as they are.
+Payload: TypeAlias = "Fields | bytes"
+
+
+class Head(NamedTuple):
+    """
+    What a line begins with. Made in the listener's thread.
+
+    Args:
+        ts: Seconds since the epoch, at the call.
+
+        level: The severity's word.
+
+        session: The session's id.
+
+        event: The event's name; ``log`` for an ordinary record.
+
+        seq: The line's number; 0 leaves it out.
+
+        pid: The writing process, when it is not the one that began the session; 0 leaves it out.
+
+        elapsed: Seconds since the session's start on the monotonic clock; only the PTY format stores it.
+    """
+
+    ts: float
+    level: str
+    session: str
+    event: str
+    seq: int = 0
+    pid: int = 0
+    elapsed: float = 0.0
+
+
+class LineFormat(Protocol):
+    """
+    One line format: the two halves of writing a line, and reading it back.
+
+    Writing is split so that the caller's thread only freezes values (`fields`) and the listener's thread does the rest
+    (`assemble`). Neither half ever raises for what a record contains.
+    """
+
+    name: ClassVar[str]
+
+    def fields(
+        self,
+        event: str,
+        data: Mapping[str, Any],
+        msg: str | None = None,
+        logger: str | None = None,
+        exc: str | None = None,
+    ) -> Fields:
+        """Encode the values as they are now. *event* is the event's name (``log`` for an ordinary record)."""
+        ...
+
+    def assemble(self, head: Head, payload: Payload) -> bytes:
+        """The whole line, line end included. A *payload* of plain bytes is a terminal's input or output."""
+        ...
+
+    def format(self, line: Line) -> bytes:
+        """The whole line for a typed one: ``parse(format(line)) == line``, for lines that the format can hold."""
+        ...
+
+    def parse(self, raw: bytes, lineno: int = 0) -> Line:
+        """
+        Read one line, with or without its line end.
+
+        Raises:
+            InvalidLineError: If it is torn or of another format.
+        """
+        ...
