@@ -1,0 +1,199 @@
+"""
+Settings that are tables of their own: events, levels by session, sampling, and what later features are told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from sessionlog_handlers.events import BUILTIN_EVENTS, ORDINARY_RECORD, AuditSide, EventType
+from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.levels import SEVERITIES, SEVERITY_NUMBERS, SessionLevel
+from sessionlog_handlers.settings.values import (
+    did_you_mean,
+    parse_choice,
+    parse_duration,
+    parse_each,
+    parse_fields,
+    parse_flag,
+    parse_mapping,
+    parse_share,
+    parse_size,
+    parse_size_or_share,
+    parse_texts,
+    parse_whole,
+    parse_within,
+)
+
+DAY = 86_400.0  # seconds
+MARKS = ("warn", "shed", "suspend")  # by the free space at which each begins, the largest first
+
+_BUILTIN = {event.name: event for event in BUILTIN_EVENTS}
+_EVENT_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]{1,128}")
+
+
+def parse_session_level(value: object) -> SessionLevel:
+    """
+    Read a session level; a severity is refused with the key that takes it.
+    """
+    try:
+        return SessionLevel.parse(value)
+    except ConfigurationError as error:
+        if isinstance(value, str) and value.strip().lower() in SEVERITIES:
+            hint = "; the threshold on severity is the key severity"
+        else:
+            hint = did_you_mean(value, [level.value for level in SessionLevel])
+        raise ConfigurationError(error.message + hint) from None
+
+
+def parse_session_levels(value: object) -> tuple[tuple[str, SessionLevel], ...]:
+    """
+    Read PATTERN: LEVEL, in the order in which they are tried.
+    """
+    return tuple(parse_each(value, "{'debug-*': full}", parse_session_level).items())
+
+
+def parse_sampling(value: object) -> dict[str, float]:
+    """
+    Read EVENT: SHARE, the part of an event's lines that is kept.
+    """
+    return parse_each(value, "{output: 0.1}", parse_share)
+
+
+def parse_events(value: object) -> tuple[EventType, ...]:
+    """
+    Read an app's own events: NAME: LEVEL or NAME: {session_level, severity, audit, durable}.
+
+    What is not said is as in the built-in event of that name, else as in an unknown one.
+    """
+    events = parse_mapping(value, "{build_finished: {session_level: signals, audit: system}}")
+    return tuple(parse_within(name, partial(_parse_event, name), events[name]) for name in events)
+
+
+def _parse_event(name: str, value: object) -> EventType:
+    if name == ORDINARY_RECORD or not _EVENT_NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} can't be an event's name; use letters, digits and _, but not 'log'")
+    if not isinstance(value, Mapping):
+        value = {"session_level": value}
+    options = parse_fields(value, _EVENT_FIELDS, "an event")
+    if "class" in options and "session_level" in options:
+        raise ConfigurationError("class and session_level are the same; give one of them")
+    base = _BUILTIN.get(name) or EventType(name)
+    level = options.get("session_level", options.get("class", base.session_level))
+    # A built-in event without a severity of its own goes on following its class.
+    own = base.severity if base.severity != base.session_level.number else level.number
+    return EventType(
+        name,
+        level,
+        severity=options.get("severity", own),
+        audit=options.get("audit", base.audit),
+        durable=options.get("durable", base.durable),
+    )
+
+
+def _parse_event_severity(value: object) -> int:
+    return SEVERITY_NUMBERS[parse_choice(value, SEVERITIES)]
+
+
+def _parse_audit_side(value: object) -> AuditSide | None:
+    sides: dict[str, AuditSide | None] = {"user": "user", "system": "system", "none": None, "off": None}
+    return sides[parse_choice(value, sides)]
+
+
+_EVENT_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "session_level": parse_session_level,
+    "class": parse_session_level,
+    "severity": _parse_event_severity,
+    "audit": _parse_audit_side,
+    "durable": parse_flag,
+}
+
+
+def parse_retention(value: object) -> dict[str, Any]:
+    """
+    Read which ended sessions are kept: an age alone (``7d``), or any of days, count, total, keep_free, session_bytes.
+    """
+    if isinstance(value, str):
+        return {"days": _parse_days(value)}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{value!r} does not say what to keep; write 7d or {{days: 7, total: 1 GB}}")
+    return parse_fields(value, _RETENTION_FIELDS, "retention")
+
+
+def _parse_days(value: object) -> float:
+    if isinstance(value, str) and not value.strip().isdecimal():
+        days = parse_duration(value) / DAY
+    else:
+        days = float(parse_whole(value, most=36_500)) if not isinstance(value, float) else parse_duration(value)
+    if days <= 0:
+        raise ConfigurationError(f"{value!r} would keep nothing; give an age above 0, or leave it out to keep all")
+    return days
+
+
+_RETENTION_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "days": _parse_days,
+    "count": partial(parse_whole, least=1),
+    "total": parse_size,
+    "keep_free": parse_size_or_share,
+    "session_bytes": parse_size,
+}
+
+
+def parse_marks(value: object) -> dict[str, int | float]:
+    """
+    Read the free space of the disk at which each action begins: ``{warn: 1 GB, shed: 500 MB, suspend: 100 MB}``.
+    """
+    marks: dict[str, int | float] = parse_fields(value, dict.fromkeys(MARKS, parse_size_or_share), "marks")
+    given = [name for name in MARKS if name in marks]
+    for earlier, later in itertools.pairwise(given):
+        # A size and a share can only be compared on the disk itself.
+        if type(marks[earlier]) is type(marks[later]) and marks[earlier] <= marks[later]:
+            raise ConfigurationError(f"{later} would come before {earlier}; the disk fills from {' to '.join(MARKS)}")
+    return marks
+
+
+def parse_flood(value: object) -> dict[str, float]:
+    """
+    Read the rate above which lines of one session and event are only counted: ``{rate: 1000, per: 1s}``.
+    """
+    flood = parse_fields(value, {"rate": partial(parse_whole, least=1), "per": parse_duration}, "flood")
+    if "rate" not in flood:
+        raise ConfigurationError("rate is missing: how many lines of one event a session may have")
+    if flood.setdefault("per", 1.0) <= 0:
+        raise ConfigurationError("must be above 0", "per")
+    return flood
+
+
+def parse_hook(value: object) -> Callable[..., Any] | tuple[str, ...]:
+    """
+    Read what is called: a callable (``ext://package.function`` in YAML), or a command as text or list of words.
+    """
+    if callable(value):
+        return value
+    try:
+        words = tuple(shlex.split(value)) if isinstance(value, str) else parse_texts(value)
+    except ValueError:
+        words = ()
+    if not words:
+        raise ConfigurationError(f"{value!r} can't be called; write a command, or ext://package.function")
+    return words
+
+
+def parse_redact(value: object) -> bool | tuple[str, ...]:
+    """
+    Read whether secrets are taken out of lines: yes, no, or a list of further patterns (regular expressions).
+    """
+    if isinstance(value, bool):
+        return value
+    patterns = parse_texts(value)
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}") from None
+    return patterns
