@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sessionlog_handlers.events import EventType
+from sessionlog_handlers.events import EventCatalogue, EventType
+from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.settings.environment import read_level
+from sessionlog_handlers.settings.files import choose_layout
+from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.layouts import LAYOUTS, Layout
+from sessionlog_handlers.settings.parse import Reading, join_path, read_options
+from sessionlog_handlers.settings.values import did_you_mean, format_size
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -75,6 +83,58 @@ class Settings:
     # Validated now, in force with the features they belong to; `Settings.later` names those that are set.
     later: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], *, key_prefix: str = "", environ: Mapping[str, str] | None = None
+    ) -> Settings:
+        """
+        The settings that a user's options make. What deserves a word, but is no error, is a `SessionLogWarning`.
+
+        Args:
+            options: By key, as `docs/configuration.md` has them; each value as it may stand in YAML.
+
+            key_prefix: Dotted path of the options in their document, for errors. (default: empty)
+
+            environ: The environment. (default: the process's own)
+
+        Raises:
+            ConfigurationError: If a key or a value is wrong, or two contradict each other; the first is told.
+        """
+        examined = cls.examine(options, key_prefix=key_prefix, environ=environ)
+        if examined.settings is None:
+            raise examined.problems[0]
+        for sentence in examined.warnings:
+            warnings.warn(sentence, SessionLogWarning, stacklevel=3)
+        return examined.settings
+
+    @classmethod
+    def examine(
+        cls, options: Mapping[str, Any], *, key_prefix: str = "", environ: Mapping[str, str] | None = None
+    ) -> Examined:
+        """
+        Like `from_options`, but every problem and warning is given back and none is raised or shown.
+        """
+        reading = read_options(options, key_prefix)
+        if reading.problems:
+            return Examined(None, reading.problems, [])
+        try:
+            layout = choose_layout(cls.layout, reading.values)
+        except ConfigurationError as error:
+            return Examined(None, [ConfigurationError(error.message, join_path(key_prefix, error.key))], [])
+        settings = cls(layout=layout, **_fields_of(reading.values))
+        problems = [
+            ConfigurationError(sentence, reading.paths.get(key, join_path(key_prefix, key)))
+            for key, sentence in settings._contradictions(reading)
+        ]
+        level, complaints = read_level(os.environ if environ is None else environ)
+        notes = [*settings._idle_keys(reading), *complaints]
+        return Examined(None if problems else settings._with_override(level), problems, notes)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a terminal's bytes have a file of their own."""
+        return any(spec.takes == "bytes" for spec in self.layout.files)
+
     def level_for(self, session_id: str) -> SessionLevel:
         """
         The level of a session that asked for none: environment, then the first pattern that matches, then the default.
@@ -85,3 +145,89 @@ class Settings:
             if fnmatchcase(session_id, pattern):
                 return level
         return self.session_level
+
+    def _with_override(self, level: SessionLevel | None) -> Settings:
+        if level is None or not self.is_recording:
+            return replace(self, level_override=level)
+        # A recording is what its user asked for, so the environment may add to it, never take from it.
+        return replace(
+            self,
+            session_level=max(self.session_level, level),
+            session_levels=tuple((pattern, max(own, level)) for pattern, own in self.session_levels),
+        )
+
+    def _contradictions(self, reading: Reading) -> Iterator[tuple[str, str]]:
+        yield from self._contradictions_of_files(reading)
+        yield from self._contradictions_of_rotation(reading)
+        if self.audit_on_error == "raise" and self.audit_durability != "sync":
+            yield "audit_on_error", "'raise' needs 'audit_durability: sync'; else nobody waits for what could be raised"
+        if self.audit_durability == "sync" and not any(spec.audits for spec in self.layout.files):
+            yield "audit_durability", "'sync' waits for audit files, and there are none"
+        if self.max_record_bytes > self.queue_bytes:
+            room = format_size(self.queue_bytes)
+            yield "max_record_bytes", f"a record of that length would never fit into 'queue_bytes', which is {room}"
+        yield from self._contradictions_of_sampling()
+        if "trash" in self.later and "archive" in self.later:
+            yield "archive", "a removed session goes to 'trash' or to 'archive'; give one of them"
+        if "on_mark" in self.later and "marks" not in self.later:
+            yield "on_mark", "there are no 'marks' that it could be called for"
+
+    def _contradictions_of_files(self, reading: Reading) -> Iterator[tuple[str, str]]:
+        given = reading.values
+        if "layout" in given and "files" in given:
+            yield "files", "it takes the place of 'layout'; give one of them"
+        if self.single_file is not None:
+            for key in ("layout", "files"):
+                if key in given:
+                    yield key, "'single_file' writes one file for all sessions; leave one of them out"
+
+    def _contradictions_of_rotation(self, reading: Reading) -> Iterator[tuple[str, str]]:
+        given = reading.values
+        rotates = self.rotation == "time" or (self.rotation == "size" and self.max_bytes > 0)
+        if rotates and self.backup_count == 0:
+            yield (
+                "backup_count",
+                "0 would throw the log away at each rotation; keep at least 1 file, or write 'rotation: off'",
+            )
+        if self.compress and not rotates:
+            reason = "'rotation: off'" if self.rotation == "off" else "'max_bytes: 0'"
+            yield "compress", f"with {reason} there are no old files; 'on_end: compress' compresses ended sessions"
+        if self.rotation == "time" and self.when.startswith("W") and "interval" in given and self.interval != 1:
+            yield "interval", f"{self.when!r} is once a week; an interval can't be counted from it"
+
+    def _contradictions_of_sampling(self) -> Iterator[tuple[str, str]]:
+        types = EventCatalogue(self.events).types
+        for name in self.sampling:
+            if name not in types:
+                yield f"sampling.{name}", f"no such event{did_you_mean(name, types)}"
+            elif types[name].session_level is not SessionLevel.FULL:
+                level = types[name].session_level
+                yield f"sampling.{name}", f"only events of session level full are sampled, and this one is at {level}"
+
+    def _idle_keys(self, reading: Reading) -> Iterator[str]:
+        for key, path in reading.paths.items():
+            if KEYS[key].later:
+                yield f"{path} is accepted but not enforced by this version"
+        if self.rotation != "time":
+            for key in ("when", "interval"):
+                if key in reading.paths:
+                    yield f"{reading.paths[key]} has no effect without 'rotation: time'"
+
+
+class Examined(NamedTuple):
+    """
+    What options came to: settings, or problems, and sentences for those who may have meant something else.
+    """
+
+    settings: Settings | None
+    problems: list[ConfigurationError]
+    warnings: list[str]
+
+
+def _fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {key: value for key, value in values.items() if not (KEYS[key].derived or KEYS[key].later)}
+    fields["later"] = {key: value for key, value in values.items() if KEYS[key].later}
+    if fields.get("rotation") == "time":
+        # Size counts beside time only for those who ask for both.
+        fields.setdefault("max_bytes", 0)
+    return fields
