@@ -15,8 +15,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """
     One stored event of a session, whichever format holds it.
 
-    A format fills what it has: event lines carry no severity of their own, PTY lines no logger. `docs/format.md` says how
-    each format maps to these fields.
+    A format fills what it has: event lines carry no severity of their own, PTY lines no logger. `docs/format.md` says
+    how each format maps to these fields.
 
     Args:
         ts: Seconds since the epoch, whole milliseconds (whole seconds in the text format).
@@ -59,7 +59,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 class Fields(NamedTuple):
     """
-    What a line says beside its head, encoded at the moment of the call: later changes of a caller's object can't reach it.
+    What a line says beside its head, encoded at the moment of the call: later changes of a caller's object can't reach
+    it.
 
     Args:
         data: The named fields, in the format's own encoding.

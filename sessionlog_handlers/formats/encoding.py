@@ -1,0 +1,323 @@
+"""
+Named fields to JSON, whatever they hold: a ladder of encoders of which the last can't fail.
+
+The result is strict JSON in valid UTF-8 on one line, without a character that a terminal would act on.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import re
+from collections import deque
+from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+MAX_DEPTH = 64  # containers within containers; readers of other languages stop at about 100
+MAX_INTEGER_BITS = 2048  # below the 640 digits at which Python may be told to refuse int <-> str
+
+# DEL, the C1 controls, the line separators U+2028 and U+2029, and the marks that reverse the direction of text. JSON
+# allows all of them as they are, terminals and pagers act on them. In UTF-8, so that encoded bytes can be searched.
+_UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+
+_SEQUENCES = (list, tuple, set, frozenset, deque, range, KeysView, ValuesView, ItemsView)
+_MSGSPEC_TEXTS = (date, time, timedelta, UUID, Decimal)  # `datetime` is a date
+_PLAIN_TYPES = frozenset({str, int, bool, type(None), bytes})
+
+
+def safe_repr(value: object) -> str:
+    """
+    ``repr(value)``, or a placeholder that names the type when that raises.
+    """
+    try:
+        return str.__str__(repr(value))
+    except Exception:
+        return f"<unprintable {type(value).__name__} object>"
+
+
+def cut_text(text: str, max_chars: int) -> str:
+    """
+    The head of a text that is longer than *max_chars*, with its original length in a marker at the end.
+    """
+    if len(text) <= max_chars:
+        return text
+    return f"{text[:max_chars]}...[truncated, {len(text)} characters]"
+
+
+def encode_object(fields: Mapping[str, Any], max_bytes: int = 0) -> bytes:
+    """
+    Encode named fields as a JSON object. Never raises.
+
+    Values that JSON lacks become text: not-a-number and infinities by their names, bytes in base64, paths, dates and
+    ids as they are usually written, everything else as its ``repr``.
+
+    Args:
+        fields: The fields; changed neither now nor later.
+
+        max_bytes:
+            The most that the result may have. Beyond it long texts are cut, with a marker that tells their length; if
+            that isn't enough, the object becomes ``{"truncated": {"bytes": original length, "head": text}}``.
+            0 means no limit. (default: 0)
+    """
+    try:
+        if max_bytes:
+            # Encoding a text of 50 MB only to cut the result would hold several times its memory.
+            for value in fields.values():
+                if (value.__class__ is str or value.__class__ is bytes) and len(value) > max_bytes:
+                    return _encode_cut(fields, max_bytes)
+        encoded = _encode(fields)
+        if max_bytes and len(encoded) > max_bytes:
+            return _encode_cut(fields, max_bytes, encoded)
+        return encoded
+    except Exception as error:
+        return _encode_failure(error)
+
+
+def encode_text(text: str, max_bytes: int = 0) -> bytes:
+    """
+    Encode a text as a JSON string. Never raises.
+
+    Args:
+        text: Any text, lone surrogates included: they are escaped, so that reading gives them back.
+
+        max_bytes: The most that the result may have, quotes included; a longer text is cut as `cut_text` does.
+    """
+    if max_bytes and len(text) > max_bytes:
+        return _encode_head(text, max_bytes)
+    try:
+        encoded = _fast_encode(text)
+    except Exception:
+        encoded = json.dumps(str.__str__(text)).encode("ascii")
+    if encoded.isascii():
+        if b"\x7f" in encoded:
+            encoded = _escape_unsafe(encoded)
+    elif _UNSAFE.search(encoded):
+        encoded = _escape_unsafe(encoded)
+    if max_bytes and len(encoded) > max_bytes:
+        return _encode_head(text, max_bytes)
+    return encoded
+
+
+def _encode(value: object) -> bytes:
+    try:
+        encoded = _fast_encode(value)
+    except Exception:
+        return _encode_plain(value)
+    if encoded.isascii():
+        if b"\x7f" in encoded:
+            encoded = _escape_unsafe(encoded)
+    elif _UNSAFE.search(encoded):
+        encoded = _escape_unsafe(encoded)
+    # Not-a-number comes out as null, like None; only the values themselves can tell.
+    if b"null" in encoded and _may_lose_a_number(value, MAX_DEPTH):
+        return _encode_plain(value)
+    # More than MAX_DEPTH containers have at least as many opening brackets.
+    if (
+        len(encoded) > 2 * MAX_DEPTH
+        and encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH
+        and _is_too_deep(value, MAX_DEPTH)
+    ):
+        return _encode_plain(value)
+    return encoded
+
+
+def _substitute(value: Any) -> Any:
+    """What the fast encoder shall take for a type that it doesn't know."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, _SEQUENCES):
+        return list(value)
+    return safe_repr(value)
+
+
+_fast_encode = msgspec.json.Encoder(enc_hook=_substitute).encode
+
+
+def _escape_unsafe(encoded: bytes) -> bytes:
+    # Inside JSON such bytes can only stand within strings.
+    return _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded)
+
+
+def _may_lose_a_number(value: object, depth: int) -> bool:
+    """Whether a value holds a float that JSON lacks, or something that can't be looked into."""
+    kind = value.__class__
+    if kind in _PLAIN_TYPES:
+        return False
+    if kind is float:
+        return not math.isfinite(value)  # type: ignore[arg-type]  # mypy doesn't narrow by `__class__`
+    if depth == 0:
+        return True
+    if kind is dict:
+        return any(_may_lose_a_number(item, depth - 1) for item in value.values())  # type: ignore[attr-defined]  # see above
+    if kind is list or kind is tuple:
+        return any(_may_lose_a_number(item, depth - 1) for item in value)  # type: ignore[attr-defined]  # see above
+    return True
+
+
+def _is_too_deep(value: object, depth: int) -> bool:
+    if value.__class__ in _PLAIN_TYPES or value.__class__ is float:
+        return False
+    if depth == 0:
+        return True
+    if value.__class__ is dict:
+        return any(_is_too_deep(item, depth - 1) for item in value.values())
+    if value.__class__ is list or value.__class__ is tuple:
+        return any(_is_too_deep(item, depth - 1) for item in value)
+    # A tree of objects: the safe encoder counts as it goes.
+    return isinstance(value, (Mapping, msgspec.Struct, *_SEQUENCES)) or dataclasses.is_dataclass(value)
+
+
+def _encode_plain(value: object, max_chars: int = 0) -> bytes:
+    """The second rung: make plain values first, one by one, then encode them with everything beyond ASCII escaped."""
+    plain = _Plainer(max_chars).convert(value)
+    text = json.dumps(plain, ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":"))
+    return text.encode("ascii")
+
+
+def _encode_failure(error: Exception) -> bytes:
+    """The last rung: nothing of the fields, but that there were some."""
+    try:
+        return json.dumps({"format_error": cut_text(safe_repr(error), 200)}).encode("ascii")
+    except Exception:
+        return b'{"format_error":"unknown"}'
+
+
+class _Plainer:
+    """
+    Converts any value to what JSON has, with placeholders where that is impossible.
+
+    Args:
+        max_chars: The length at which texts are cut; 0 means never.
+    """
+
+    def __init__(self, max_chars: int = 0) -> None:
+        self._max_chars = max_chars
+        self._path: set[int] = set()  # the containers that the walk is in, to see cycles
+
+    def convert(self, value: Any) -> Any:
+        try:
+            return self._convert(value)
+        except Exception:
+            return f"<unprintable {type(value).__name__} object>"
+
+    def _convert(self, value: Any) -> Any:
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, str):
+            return self._cut(str.__str__(value))
+        if isinstance(value, Enum):
+            return self.convert(value.value)
+        if isinstance(value, int):
+            number = int.__int__(value)
+            return number if number.bit_length() <= MAX_INTEGER_BITS else self._cut(hex(number))
+        if isinstance(value, float):
+            return _name_number(float.__float__(value))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._encode_bytes(bytes(value))
+        if isinstance(value, _MSGSPEC_TEXTS):
+            return msgspec.to_builtins(value)
+        if isinstance(value, PurePath):
+            return self._cut(str(value))
+        return self._convert_container(value)
+
+    def _convert_container(self, value: Any) -> Any:
+        fields = _named_fields(value)
+        if fields is None and not isinstance(value, _SEQUENCES):
+            return self._cut(safe_repr(value))
+        if id(value) in self._path:
+            return f"<cycle: {type(value).__name__}>"
+        if len(self._path) >= MAX_DEPTH:
+            return f"<nested too deeply: {type(value).__name__}>"
+        self._path.add(id(value))
+        try:
+            if fields is None:
+                return [self.convert(item) for item in value]
+            return {self._name_key(key): self.convert(item) for key, item in fields.items()}
+        finally:
+            self._path.discard(id(value))
+
+    def _name_key(self, key: Any) -> str:
+        if key.__class__ is str:
+            return self._cut(key)
+        plain = self.convert(key)
+        if isinstance(plain, str):
+            return plain
+        # A tuple's text, not JSON's: the key was one value.
+        if plain is None or isinstance(plain, (bool, int, float)):
+            return json.dumps(plain)
+        return self._cut(safe_repr(key))
+
+    def _cut(self, text: str) -> str:
+        return cut_text(text, self._max_chars) if self._max_chars else text
+
+    def _encode_bytes(self, content: bytes) -> str:
+        if self._max_chars and len(content) > self._max_chars:
+            head = base64.b64encode(content[: self._max_chars * 3 // 4]).decode("ascii")
+            return f"{head}...[truncated, {len(content)} bytes]"
+        return base64.b64encode(content).decode("ascii")
+
+
+def _name_number(number: float) -> float | str:
+    if math.isfinite(number):
+        return number
+    if math.isnan(number):
+        return "NaN"
+    return "Infinity" if number > 0 else "-Infinity"
+
+
+def _named_fields(value: Any) -> Mapping[Any, Any] | None:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, type):
+        return None
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    return None
+
+
+def _encode_cut(fields: Mapping[str, Any], max_bytes: int, encoded: bytes = b"") -> bytes:
+    """Encode fields in at most *max_bytes*. *encoded* is their whole encoding, when there is one already."""
+    shortened = encoded
+    for share in (2, 8, 64):
+        shortened = _encode_plain(fields, max(1, max_bytes // share))
+        if len(shortened) <= max_bytes:
+            return shortened
+    whole = encoded or shortened
+    for share in (2, 8, 64):
+        head = encode_text(whole[: max_bytes // share].decode("utf-8", "ignore"))
+        marker = b'{"truncated":{"bytes":%d,"head":%b}}' % (len(whole), head)
+        if len(marker) <= max_bytes:
+            return marker
+    return b'{"truncated":{"bytes":%d}}' % len(whole)
+
+
+def _encode_head(text: str, max_bytes: int) -> bytes:
+    """Encode the head of a text in at most *max_bytes*, or as near to that as its marker allows."""
+    keep = max(0, min(len(text), max_bytes - 64))  # the marker has less than 64 characters
+    while True:
+        encoded = encode_text(cut_text(text, keep))
+        if len(encoded) <= max_bytes or keep == 0:
+            return encoded
+        # Escapes take up to six bytes for a character, so try what the head of this text really takes, and less.
+        keep = min(keep * max_bytes // len(encoded), keep * 9 // 10)

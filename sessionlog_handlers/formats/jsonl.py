@@ -1,0 +1,143 @@
+"""
+JSON Lines, the format of `session.log` and of the audit files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from sessionlog_handlers.events import BYTE_EVENTS
+from sessionlog_handlers.exceptions import InvalidLineError
+from sessionlog_handlers.formats.encoding import encode_object, encode_text
+from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of
+from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
+
+MAX_CACHED_HEADS = 4096  # different (level, session, event)
+MAX_NAME_BYTES = 1024  # of a session's, an event's or a logger's name in a line
+
+
+class _JsonLine(msgspec.Struct):
+    ts: str
+    level: str
+    session: str
+    event: str
+    data: dict[str, Any]
+    seq: int | None = None
+    pid: int | None = None
+    msg: str | None = None
+    logger: str | None = None
+    exc: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_JsonLine)
+
+
+class JsonLinesFormat:
+    """
+    ``{"ts":"…","level":"info","session":"abc123","event":"session_start","data":{…},"seq":1}``
+
+    ``seq``, ``pid``, ``msg``, ``logger`` and ``exc`` follow, in this order, when there is something to say.
+
+    Args:
+        max_record_bytes:
+            The most bytes of a line's variable parts together; longer ones are cut with a marker that tells their
+            length. 0 means no limit. (default: 1 MiB)
+
+        content: Whether the bytes of input and output are in the lines, or only their number. (default: True)
+    """
+
+    name: ClassVar[str] = "jsonl"
+
+    def __init__(self, *, max_record_bytes: int = MIB, content: bool = True) -> None:
+        self._max_record_bytes = max_record_bytes
+        self._content = content
+        self._heads: dict[tuple[str, str, str], bytes] = {}
+
+    def fields(
+        self,
+        event: str,
+        data: Mapping[str, Any],
+        msg: str | None = None,
+        logger: str | None = None,
+        exc: str | None = None,
+    ) -> Fields:
+        """Encode the values as they are now."""
+        if event in BYTE_EVENTS and not self._content:
+            data = {key: value for key, value in data.items() if key != "base64"}
+        limit = self._max_record_bytes
+        fields = self._encode(data, msg, logger, exc, limit)
+        if limit and len(fields.data) + len(fields.tail) > limit:
+            parts = 1 + (msg is not None) + (exc is not None)
+            return self._encode(data, msg, logger, exc, max(1, (limit - MAX_NAME_BYTES) // parts))
+        return fields
+
+    def _encode(
+        self, data: Mapping[str, Any], msg: str | None, logger: str | None, exc: str | None, limit: int
+    ) -> Fields:
+        tail = b""
+        if msg is not None:
+            tail = b',"msg":' + encode_text(msg, limit)
+        if logger is not None:
+            tail += b',"logger":' + encode_text(logger, MAX_NAME_BYTES)
+        if exc is not None:
+            tail += b',"exc":' + encode_text(exc, limit)
+        return Fields(encode_object(data, limit) if data else b"{}", tail)
+
+    def assemble(self, head: Head, payload: Payload) -> bytes:
+        """The whole line, line end included."""
+        ts, level, session, event, seq, pid, _ = head
+        start = self._heads.get((level, session, event)) or self._cache_head(level, session, event)
+        if isinstance(payload, bytes):
+            data, tail = encode_bytes(payload, content=self._content, max_bytes=self._max_record_bytes), b""
+        else:
+            data, tail = payload
+        if pid:
+            tail = b',"pid":%d%b' % (pid, tail)
+        if seq:
+            return b'{"ts":"%b%b%b,"seq":%d%b}\n' % (format_ms_bytes(ts), start, data, seq, tail)
+        return b'{"ts":"%b%b%b%b}\n' % (format_ms_bytes(ts), start, data, tail)
+
+    def _cache_head(self, level: str, session: str, event: str) -> bytes:
+        start = b'","level":%b,"session":%b,"event":%b,"data":' % (
+            encode_text(level),
+            encode_text(session, MAX_NAME_BYTES),
+            encode_text(event, MAX_NAME_BYTES),
+        )
+        if len(self._heads) >= MAX_CACHED_HEADS:
+            # Seldom, and cheaper than keeping an order: those still in use come back with their next line.
+            self._heads.clear()
+        self._heads[level, session, event] = start
+        return start
+
+    def format(self, line: Line) -> bytes:
+        """The whole line for a typed one."""
+        return self.assemble(head_of(line), self.fields(line.event, line.data, line.msg, line.logger, line.exc))
+
+    def parse(self, raw: bytes, lineno: int = 0) -> Line:
+        """
+        Read one line, with or without its line end.
+
+        Raises:
+            InvalidLineError: If it is torn or of another format.
+        """
+        line = decode_line(_decoder, raw, lineno)
+        try:
+            ts = parse_timestamp(line.ts)
+        except ValueError as error:
+            raise InvalidLineError(str(error), raw, lineno=lineno) from error
+        return Line(
+            ts=ts,
+            level=line.level,
+            session=line.session,
+            event=line.event,
+            data=line.data,
+            seq=line.seq,
+            pid=line.pid,
+            msg=line.msg,
+            logger=line.logger,
+            exc=line.exc,
+        )

@@ -1,0 +1,136 @@
+"""
+What a `LogRecord` has to say: event, named fields, message, logger and traceback, whatever state the record is in.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+
+from sessionlog_handlers.events import ORDINARY_RECORD
+from sessionlog_handlers.formats.encoding import safe_repr
+
+# What is ours, by name or by this beginning, is no `extra` of the app.
+SESSION_ID = "session_id"
+EVENT = "event"
+EVENT_DATA = "event_data"
+PRIVATE_PREFIX = "_sessionlog"
+
+# `taskName` is there from Python 3.12 on, also in records that were pickled by one.
+_RESERVED = frozenset({*RESERVED_ATTRS, "taskName", SESSION_ID, EVENT, EVENT_DATA})
+_PLAIN_ATTRIBUTES = len(logging.makeLogRecord({}).__dict__)
+
+_formatter = logging.Formatter()
+
+
+class RecordContent(NamedTuple):
+    """
+    A record, taken apart.
+
+    Args:
+        event: The event's name; ``log`` for an ordinary record.
+
+        data: The event's data and what came in ``extra``.
+
+        msg: The message. None when an event's record says no more than the event's name.
+
+        logger: The logger's name.
+
+        exc: The traceback's text, then the stack's; None without either.
+    """
+
+    event: str
+    data: dict[str, Any]
+    msg: str | None
+    logger: str
+    exc: str | None
+
+
+def record_content(record: logging.LogRecord) -> RecordContent:
+    """
+    Take a record apart. Never raises: what can't be had is replaced by a text that says so.
+    """
+    try:
+        msg: str | None = record.getMessage()
+        if msg.__class__ is not str:
+            msg = str.__str__(msg)
+    except Exception as error:
+        msg = _describe_message(record, error)
+    exc = None
+    if record.exc_info or record.exc_text or record.stack_info:
+        exc = exception_text(record)
+    attributes = record.__dict__
+    # A record without `extra`, seen by no formatter yet, has as many attributes as a new one.
+    if len(attributes) == _PLAIN_ATTRIBUTES:
+        return RecordContent(ORDINARY_RECORD, {}, msg, _logger_name(record), exc)
+    data = _extra(attributes)
+    event = attributes.get(EVENT)
+    event_data = attributes.get(EVENT_DATA)
+    if event_data is not None:
+        data = _with_event_data(event_data, data)
+    if event.__class__ is not str:
+        # Somebody else's attribute of that name. Only a text is an event's name.
+        if event is not None:
+            data[EVENT] = event
+        return RecordContent(ORDINARY_RECORD, data, msg, _logger_name(record), exc)
+    return RecordContent(event or ORDINARY_RECORD, data, None if msg == event else msg, _logger_name(record), exc)
+
+
+def exception_text(record: logging.LogRecord) -> str | None:
+    """
+    The text of a record's traceback and stack, None without either. Never raises.
+    """
+    try:
+        text = record.exc_text or ""
+        exc_info: Any = record.exc_info
+        if exc_info and not text:
+            if isinstance(exc_info, BaseException):
+                exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+            elif not isinstance(exc_info, tuple):
+                exc_info = sys.exc_info()
+            text = _formatter.formatException(exc_info) if exc_info[0] is not None else ""
+        if record.stack_info:
+            text = f"{text}\n{record.stack_info}" if text else str(record.stack_info)
+        return str(text) or None
+    except Exception as error:
+        return f"[traceback failed: {type(error).__name__}]"
+
+
+def record_session(record: logging.LogRecord) -> str:
+    """
+    The session that a record was stamped with, empty without one.
+    """
+    session = record.__dict__.get(SESSION_ID)
+    return session if isinstance(session, str) else ""
+
+
+def _logger_name(record: logging.LogRecord) -> str:
+    name: Any = record.name
+    return name if name.__class__ is str else safe_repr(name)
+
+
+def _extra(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in attributes.items()
+        if key not in _RESERVED and not (key.__class__ is str and key.startswith(PRIVATE_PREFIX))
+    }
+
+
+def _with_event_data(event_data: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {**event_data, **extra} if isinstance(event_data, Mapping) else {EVENT_DATA: event_data, **extra}
+    except Exception:
+        return {EVENT_DATA: safe_repr(event_data), **extra}
+
+
+def _describe_message(record: logging.LogRecord, error: Exception) -> str:
+    """What is known of a message whose arguments don't fit it, or whose text can't be made."""
+    msg: Any = record.msg
+    text = msg if isinstance(msg, str) else safe_repr(msg)
+    args = f" args={safe_repr(record.args)}" if record.args else ""
+    return f"{text}{args} [format error: {type(error).__name__}]"
