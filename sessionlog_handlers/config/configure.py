@@ -1,0 +1,94 @@
+"""
+Apply a configuration as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from sessionlog_handlers.config.document import Findings, examine_document
+from sessionlog_handlers.config.loading import load_file
+from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
+from sessionlog_handlers.settings.parse import join_path
+
+# How dictConfig says which entry it could not make.
+_UNABLE = re.compile(r"Unable to configure (handler|formatter|filter|logger|root)(?: '([^']*)')?")
+_SECTION = {"handler": "handlers", "formatter": "formatters", "filter": "filters", "logger": "loggers", "root": "root"}
+
+
+def configure(config: str | os.PathLike[str] | Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> None:
+    """
+    Check a logging configuration as a whole, then apply it with :func:`logging.config.dictConfig`.
+
+    Args:
+        config: Path of a YAML file, or the mapping that would be in it.
+
+        environ: The environment that the check reads the session level's variables from. (default: the process's own)
+
+    Raises:
+        ConfigurationError: If anything in it is wrong; the text has the key and what is allowed. Logging is then as it
+            was before.
+
+    .. versionadded:: 0.1.0
+    """
+    document = config if isinstance(config, Mapping) else load_file(config)
+    findings = examine_document(document, environ)
+    if findings.problems:
+        raise _one_of(findings)
+    try:
+        logging.config.dictConfig(dict(document))
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        raise _explain(error) from error
+
+
+def validate(config: Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> list[str]:
+    """
+    Every problem of a configuration, each as one sentence with its key; empty if there is none.
+
+    What is no problem, but may be meant otherwise, is shown as `SessionLogWarning`.
+
+    Args:
+        config: The mapping that `configure` would get.
+
+        environ: The environment. (default: the process's own)
+    """
+    findings = examine_document(config, environ)
+    for sentence in findings.warnings:
+        warnings.warn(sentence, SessionLogWarning, stacklevel=2)
+    return [str(problem) for problem in findings.problems]
+
+
+def check_file(path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None) -> list[str]:
+    """
+    Every problem of a configuration file, as `validate` gives them; a file that can't be read is one problem.
+    """
+    try:
+        document = load_file(path)
+    except ConfigurationError as error:
+        return [str(error)]
+    return validate(document, environ=environ)
+
+
+def _one_of(findings: Findings) -> ConfigurationError:
+    first, *others = findings.problems
+    if not others:
+        return first
+    more = "; ".join(str(problem) for problem in others)
+    return ConfigurationError(f"{first.message} ({len(others)} more: {more})", first.key)
+
+
+def _explain(error: Exception) -> ConfigurationError:
+    match = _UNABLE.match(str(error))
+    path = join_path(_SECTION[match[1]], match[2] or "") if match else ""
+    cause = error
+    while isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if isinstance(cause, ConfigurationError):
+        return ConfigurationError(cause.message, join_path(path, cause.key))
+    reason = str(cause) or type(cause).__name__
+    return ConfigurationError(f"it can't be made: {reason}" if path else reason, path)

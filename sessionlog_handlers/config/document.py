@@ -1,0 +1,244 @@
+"""
+A whole `dictConfig` document, checked before any of it is applied: references, names, levels, and the settings of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import logging.config
+import logging.handlers
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.parse import join_path
+from sessionlog_handlers.settings.values import did_you_mean
+
+SESSION_HANDLER = frozenset({"sessionlog_handlers.SessionHandler", "sessionlog_handlers.handlers.SessionHandler"})
+
+TOP_LEVEL_KEYS = (
+    "version",
+    "incremental",
+    "disable_existing_loggers",
+    "formatters",
+    "filters",
+    "handlers",
+    "loggers",
+    "root",
+)
+LOGGER_KEYS = ("level", "handlers", "filters", "propagate")
+
+# What dictConfig itself takes from a handler's mapping; the rest are its arguments.
+_OWN_KEYS = frozenset({"class", "()", "formatter", "level", "filters", "."})
+_OWN_PREFIX = "x-"  # a place for anchors
+_CFG_REFERENCE = re.compile(r"cfg://(\w+)")
+
+
+@dataclass(slots=True)
+class Findings:
+    """
+    What is wrong with a document, and what its author may have meant otherwise.
+    """
+
+    problems: list[ConfigurationError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, message: str, *path: str) -> None:
+        """Note a problem of the key at *path*."""
+        self.problems.append(ConfigurationError(message, join_path(*path)))
+
+
+def examine_document(document: object, environ: Mapping[str, str] | None = None) -> Findings:
+    """
+    Check a document for `logging.config.dictConfig`. Nothing is configured; classes that it names are imported.
+    """
+    findings = Findings()
+    if not isinstance(document, Mapping):
+        findings.add(f"a configuration is a mapping, and this is {type(document).__name__}")
+        return findings
+    _examine_top(document, findings)
+    if not findings.problems:
+        _Document(document, findings, environ).examine()
+    return findings
+
+
+def _examine_top(document: Mapping[str, Any], findings: Findings) -> None:
+    referred = set(_CFG_REFERENCE.findall(repr(document)))
+    for key in document:
+        if key not in TOP_LEVEL_KEYS and key not in referred and not str(key).startswith(_OWN_PREFIX):
+            hint = did_you_mean(key, TOP_LEVEL_KEYS) or f"; a configuration has {', '.join(TOP_LEVEL_KEYS)}"
+            findings.add(f"no such section{hint}", str(key))
+    if "version" not in document:
+        findings.add("the configuration needs 'version: 1'")
+    elif document["version"] != 1 or isinstance(document["version"], bool):
+        findings.add(f"{document['version']!r} is not a version that logging knows; write 1", "version")
+    for key in ("incremental", "disable_existing_loggers"):
+        if not isinstance(document.get(key, False), bool):
+            findings.add(f"{document[key]!r} is neither true nor false", key)
+    for section in ("formatters", "filters", "handlers", "loggers"):
+        value = document.get(section, {})
+        if not isinstance(value, Mapping):
+            findings.add(f"{value!r} is not a mapping of names", section)
+            continue
+        for name in value:
+            if not isinstance(value[name], Mapping):
+                findings.add(f"{value[name]!r} is not a mapping", section, str(name))
+    if not isinstance(document.get("root", {}), Mapping):
+        findings.add(f"{document['root']!r} is not a mapping", "root")
+
+
+class _Document:
+    """
+    The sections of a document whose outer shape is right.
+    """
+
+    def __init__(self, document: Mapping[str, Any], findings: Findings, environ: Mapping[str, str] | None) -> None:
+        # The standard library's own class fills in ext:// and cfg:// values; it applies nothing until configure().
+        self._configurator = logging.config.DictConfigurator(dict(document))
+        self._document = self._configurator.config
+        self._findings = findings
+        self._environ = environ
+
+    def examine(self) -> None:
+        incremental = self._document.get("incremental", False)
+        for name, handler in self._section("handlers"):
+            self._examine_level(handler, "handlers", name)
+            if not incremental:
+                self._examine_handler(name, handler)
+        for section in ("formatters", "filters"):
+            for name, entry in self._section(section):
+                self._examine_factory(section, name, entry)
+        for name, logger in self._section("loggers"):
+            self._examine_logger(logger, "loggers", name)
+        self._examine_logger(self._document.get("root") or {}, "root")
+
+    def _section(self, section: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        entries = self._document.get(section) or {}
+        for name in entries:
+            yield name, entries[name]
+
+    def _examine_handler(self, name: str, handler: Mapping[str, Any]) -> None:
+        self._examine_references(handler, "filters", "handlers", name)
+        formatter = handler.get("formatter")
+        if formatter:
+            self._examine_reference(formatter, "formatters", "handlers", name, "formatter")
+        target = handler.get("()", handler.get("class"))
+        if target is None:
+            self._findings.add("it has neither 'class' nor '()'", "handlers", name)
+        elif _is_session_handler(target):
+            self._examine_session_handler(name, handler)
+        else:
+            self._examine_foreign_handler(name, handler, target)
+
+    def _examine_session_handler(self, name: str, handler: Mapping[str, Any]) -> None:
+        options = {}
+        for key in handler:
+            if key not in _OWN_KEYS:
+                try:
+                    options[key] = handler[key]
+                except (ValueError, LookupError, AttributeError) as error:
+                    self._findings.add(f"it can't be filled in: {error}", "handlers", name, str(key))
+        examined = Settings.examine(options, key_prefix=f"handlers.{name}", environ=self._environ)
+        self._findings.problems += examined.problems
+        self._findings.warnings += examined.warnings
+
+    def _examine_foreign_handler(self, name: str, handler: Mapping[str, Any], target: object) -> None:
+        factory = self._resolve(target, "handlers", name, "()" if "()" in handler else "class")
+        for key in ("target", "handlers"):
+            # A memory or queue handler refers to others. Their arguments are made by dictConfig, so they end here.
+            if key in handler and isinstance(factory, type) and issubclass(factory, _REFERRING):
+                self._examine_references(handler, key, "handlers", name, section="handlers")
+        if factory is None or (isinstance(factory, type) and issubclass(factory, _REFERRING)):
+            return
+        self._examine_arguments(factory, [key for key in handler if key not in _OWN_KEYS], "handlers", name)
+
+    def _examine_arguments(self, factory: Callable[..., Any], names: Iterable[str], *path: str) -> None:
+        try:
+            parameters = inspect.signature(factory).parameters.values()
+        except (TypeError, ValueError):
+            return
+        known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        given = list(names)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            for name in given:
+                if name not in known:
+                    hint = did_you_mean(name, known) or (f"; it takes {', '.join(known)}" if known else "")
+                    self._findings.add(f"{_name_of(factory)} takes no such argument{hint}", *path, str(name))
+        for one in parameters:
+            if one.name in known and one.default is one.empty and one.name not in given:
+                self._findings.add(f"{_name_of(factory)} needs {one.name!r}, which is missing", *path)
+
+    def _examine_factory(self, section: str, name: str, entry: Mapping[str, Any]) -> None:
+        for key in ("()", "class"):
+            if key in entry:
+                factory = self._resolve(entry[key], section, name, key)
+                if key == "()" and factory is not None and "format" not in entry:
+                    self._examine_arguments(factory, [name for name in entry if name not in ("()", ".")], section, name)
+                return
+
+    def _examine_logger(self, logger: Mapping[str, Any], *path: str) -> None:
+        for key in logger:
+            if key not in LOGGER_KEYS:
+                hint = did_you_mean(key, LOGGER_KEYS) or f"; a logger has {', '.join(LOGGER_KEYS)}"
+                self._findings.add(f"no such key{hint}", *path, str(key))
+        if not isinstance(logger.get("propagate", True), (bool, type(None))):
+            self._findings.add(f"{logger['propagate']!r} is neither true nor false", *path, "propagate")
+        self._examine_level(logger, *path)
+        self._examine_references(logger, "handlers", *path)
+        self._examine_references(logger, "filters", *path)
+
+    def _examine_level(self, mapping: Mapping[str, Any], *path: str) -> None:
+        level = mapping.get("level")
+        names = logging.getLevelNamesMapping()
+        if level is None or (isinstance(level, int) and not isinstance(level, bool)) or level in names:
+            return
+        hint = did_you_mean(level, names) or f"; choose one of {', '.join(names)}"
+        self._findings.add(f"{level!r} is not a level that logging knows{hint}", *path, "level")
+
+    def _examine_references(self, mapping: Mapping[str, Any], key: str, *path: str, section: str = "") -> None:
+        names = mapping.get(key)
+        if isinstance(names, str) and key != "target":
+            self._findings.add(f"{names!r} is not a list; write [{names}]", *path, key)
+            return
+        for name in (names,) if isinstance(names, str) else names or ():
+            self._examine_reference(name, section or key, *path, key)
+
+    def _examine_reference(self, name: object, section: str, *path: str) -> None:
+        if not isinstance(name, str):
+            return  # an object, from ext:// or from code
+        known = self._document.get(section) or {}
+        if name not in known:
+            hint = did_you_mean(name, known) or (f"; there are {', '.join(known)}" if known else "; there are none")
+            self._findings.add(f"{name!r} is not one of the {section}{hint}", *path)
+
+    def _resolve(self, target: object, *path: str) -> Callable[..., Any] | None:
+        if callable(target):
+            return target
+        if not isinstance(target, str):
+            self._findings.add(f"{target!r} is not the dotted name of a class", *path)
+            return None
+        try:
+            found = self._configurator.resolve(target)
+        except (ValueError, ImportError, AttributeError) as error:
+            self._findings.add(f"{target!r} can't be imported: {error.__cause__ or error}", *path)
+            return None
+        if callable(found):
+            return found  # type: ignore[no-any-return]  # typeshed gives Any for what was imported
+        self._findings.add(f"{target!r} can't be called", *path)
+        return None
+
+
+_REFERRING = (logging.handlers.MemoryHandler, logging.handlers.QueueHandler)
+
+
+def _is_session_handler(target: object) -> bool:
+    name = target if isinstance(target, str) else f"{getattr(target, '__module__', '')}.{_name_of(target)}"
+    return name in SESSION_HANDLER
+
+
+def _name_of(factory: object) -> str:
+    return str(getattr(factory, "__qualname__", factory))
