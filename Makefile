@@ -1,0 +1,75 @@
+# The same commands for people and for CI. Needed before: Python 3.11 or newer, and make.
+#
+#   make test ARGS='-k rotation -x'     hands arguments to pytest
+#   make test PYTHON=python3.12         picks the interpreter; `make clean` first if .venv is of another one
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# The first that can be used; if none can, python3, for it to say why.
+ifndef PYTHON
+PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(if $(shell $(name) scripts/check_python.py >/dev/null 2>&1 && echo yes),$(name))) python3)
+endif
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test coverage lint format types docs test-all-pythons wheel-test check clean
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:  # tests that measure time want the machine for themselves
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-26s%s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo  ## a chat server, 20 clients, and the logs of their sessions
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.tools  ## the tests
+	@$(BIN)/python -P -m pytest $(ARGS)
+
+coverage: $(VENV)/.tools  ## the tests, and which lines they leave out
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage report
+
+lint: $(VENV)/.tools  ## ruff: faults and format
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "Some files are out of shape: make format"; exit 1; }
+
+format: $(VENV)/.tools  ## bring the code into shape
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format --quiet
+
+types: $(VENV)/.tools  ## mypy --strict on the package and on code that uses it
+	@$(BIN)/mypy
+
+docs: $(VENV)/.tools  ## the tests of the documentation
+	@$(BIN)/python -P -m pytest tests/test_docs.py $(ARGS)
+
+test-all-pythons: $(VENV)/.tools  ## the tests on every CPython 3.11, 3.12 and 3.13 of this machine
+	@$(BIN)/python scripts/test_all_pythons.py -- $(ARGS)
+
+wheel-test: $(VENV)/.tools  ## the tests on the built wheel, away from the checkout
+	@$(BIN)/python scripts/test_wheel.py $(ARGS)
+
+check: lint types docs test wheel-test  ## all that CI runs
+	@$(BIN)/python scripts/test_all_pythons.py --except $(BIN)/python -- $(ARGS)
+
+clean:  ## remove what the commands above made
+	@rm -rf $(VENV) .venvs build dist demo-logs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) scripts/check_python.py
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.demo: setup.cfg | $(BIN)/python
+	@echo "Installing the package and what it needs"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.tools: setup.cfg | $(BIN)/python
+	@echo "Installing the package and its tools for development"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
