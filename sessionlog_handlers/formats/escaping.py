@@ -108,6 +108,8 @@ def clean_key(key: object) -> str:
     """
     A key as a pair may have it, never empty.
     """
+    if key.__class__ is str and key.isidentifier():
+        return key
     text = key if isinstance(key, str) else value_text(key)
     return _KEY_TRASH.sub("_", text) or "_"
 
@@ -116,7 +118,7 @@ def quote_value(text: str) -> str:
     """
     A value as a pair may have it, in quotes where needed.
     """
-    if _BARE.fullmatch(text):
+    if text.isalnum() or _BARE.fullmatch(text):
         return text
     quoted = escape(text).replace('"', '\\"')
     return f'"{quoted}"'

@@ -67,7 +67,7 @@ def record_content(record: logging.LogRecord) -> RecordContent:
     # A record without `extra`, seen by no formatter yet, has as many attributes as a new one.
     if len(attributes) == _PLAIN_ATTRIBUTES:
         return RecordContent(ORDINARY_RECORD, {}, msg, _logger_name(record), exc)
-    data = _extra(attributes)
+    data = {} if attributes.keys() <= _RESERVED else _extra(attributes)
     event = attributes.get(EVENT)
     event_data = attributes.get(EVENT_DATA)
     if event_data is not None:
