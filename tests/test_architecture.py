@@ -36,10 +36,12 @@ def read_layers(text: str) -> dict[str, tuple[int, str]]:
 
 def layer_of(module: str, layers: dict[str, tuple[int, str]]) -> tuple[int, str] | None:
     """
-    The layer of a module: its own row, or that of ``cli.main`` for each command beside it.
+    The layer of a module: its own row, else that of its package; ``cli.main`` stands for each command beside it.
     """
     if module.startswith("cli."):
         module = "cli.main"
+    while module and module not in layers:
+        module = module.rpartition(".")[0]
     return layers.get(module)
 
 
@@ -165,7 +167,8 @@ class TestPackage:
         """
         The page names nothing that was renamed or never written.
         """
-        assert [module for module in layers if module not in modules] == []
+        packages = {module.rpartition(".")[0] for module in modules}
+        assert [module for module in layers if module not in modules and module not in packages] == []
 
     def test_imports_point_down_the_table_only(self, modules, layers):
         """
@@ -221,6 +224,13 @@ class TestReadLayers:
         The row of ``cli.main`` stands for its commands.
         """
         assert layer_of("cli.show", {"cli.main": (7, "cli")}) == (7, "cli")
+
+    def test_row_of_a_package_holds_for_its_modules(self):
+        """
+        A package that the page names as a whole needs no row for each module in it.
+        """
+        assert layer_of("config.loading", {"config": (5, "faces")}) == (5, "faces")
+        assert layer_of("configuration", {"config": (5, "faces")}) is None
 
 
 class TestImportedNames:

@@ -1,5 +1,5 @@
 """
-CPython's own tests of :mod:`logging`, with this package loaded, and with its handler in place of the standard library's.
+CPython's own tests of :mod:`logging`: with this package loaded, and with its handler in the stdlib's place.
 """
 
 from __future__ import annotations
