@@ -11,9 +11,10 @@ import logging.handlers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.parse import join_path
 from sessionlog_handlers.settings.values import did_you_mean
@@ -34,6 +35,7 @@ LOGGER_KEYS = ("level", "handlers", "filters", "propagate")
 
 # What dictConfig itself takes from a handler's mapping; the rest are its arguments.
 _OWN_KEYS = frozenset({"class", "()", "formatter", "level", "filters", "."})
+_SESSION_LEVELS = frozenset(level.value for level in SessionLevel)
 _OWN_PREFIX = "x-"  # a place for anchors
 _CFG_REFERENCE = re.compile(r"cfg://(\w+)")
 
@@ -140,8 +142,9 @@ class _Document:
             if key not in _OWN_KEYS:
                 try:
                     options[key] = handler[key]
-                except (ValueError, LookupError, AttributeError) as error:
-                    self._findings.add(f"it can't be filled in: {error}", "handlers", name, str(key))
+                except (ValueError, LookupError, AttributeError):
+                    written: object = dict.__getitem__(cast(dict[str, object], handler), key)
+                    self._findings.add(f"{written!r} leads nowhere", "handlers", name, str(key))
         examined = Settings.examine(options, key_prefix=f"handlers.{name}", environ=self._environ)
         self._findings.problems += examined.problems
         self._findings.warnings += examined.warnings
@@ -196,7 +199,10 @@ class _Document:
         names = logging.getLevelNamesMapping()
         if level is None or (isinstance(level, int) and not isinstance(level, bool)) or level in names:
             return
-        hint = did_you_mean(level, names) or f"; choose one of {', '.join(names)}"
+        if path[0] == "handlers" and level in _SESSION_LEVELS:
+            hint = "; how much a session keeps is 'session_level'"
+        else:
+            hint = did_you_mean(level, names) or f"; choose one of {', '.join(names)}"
         self._findings.add(f"{level!r} is not a level that logging knows{hint}", *path, "level")
 
     def _examine_references(self, mapping: Mapping[str, Any], key: str, *path: str, section: str = "") -> None:

@@ -57,8 +57,13 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     """
     The end of a sentence that names the closest known word, empty if none is close.
     """
-    near = difflib.get_close_matches(str(given).lower(), {word.lower(): word for word in known}, n=1, cutoff=0.6)
-    return f"; did you mean {next(word for word in known if word.lower() == near[0])!r}?" if near else ""
+    words = {_plain(word): word for word in reversed(tuple(known))}
+    near = difflib.get_close_matches(_plain(str(given)), words, n=1, cutoff=0.6)
+    return f"; did you mean {words[near[0]]!r}?" if near else ""
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "_")
 
 
 def parse_size(value: object) -> int:
