@@ -60,6 +60,7 @@ clean:  ## remove what the commands above made
 	@rm -rf $(VENV) .venvs build dist demo-logs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
 
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): Python 3.11 or newer is needed"; exit 1; }
 	@$(PYTHON) scripts/check_python.py
 	@echo "Making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)

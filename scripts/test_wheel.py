@@ -66,7 +66,7 @@ def run(*command: str | Path, cwd: Path, quiet: bool = False) -> int:
 
 def must(*command: str | Path, cwd: Path) -> None:
     if code := run(*command, cwd=cwd, quiet=True):
-        sys.exit(f"wheel-test: exit {code} from {' '.join(map(str, command))[:200]}")
+        sys.exit(f"wheel-test: exit {code} from {' '.join(map(str, command)).splitlines()[0]}")
 
 
 def requirement_name(text: str) -> str:
