@@ -193,9 +193,9 @@ def _close_our_state() -> None:
     root = sys.modules.get("sessionlog_handlers.pipeline.root")
     if close_all := getattr(root, "close_all", None):
         close_all()
-    context = sys.modules.get("sessionlog_handlers.context")
-    if reset := getattr(context, "reset", None):
-        reset()
+    if context := sys.modules.get("sessionlog_handlers.context"):
+        context.set_default_session(None)
+        context._current.set(None)
 
 
 @pytest.fixture(autouse=True)

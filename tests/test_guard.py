@@ -134,6 +134,22 @@ class TestLogging:
         assert logging.getLevelName(26) == "SPAWNS"
 
 
+class TestContext:
+    def test_is_cleared(self, run_tests):
+        """
+        A session that a test left current, or as the default, is not the next test's.
+        """
+        result = run_tests(
+            "from sessionlog_handlers import context\n"
+            "def test_leaves_sessions():\n"
+            "    context.set_default_session('a')\n"
+            "    context.enter('b')\n"
+            "def test_has_none():\n"
+            "    assert context.current_session_id() is None\n"
+        )
+        assert result.returncode == 0, result.stdout
+
+
 class TestLeaks:
     def test_open_file_is_an_error(self, run_tests):
         """
