@@ -138,6 +138,11 @@ def _parse_compress(value: object) -> str | None:
     return "gzip" if word == "gzip" else None
 
 
+def _parse_prefixes(value: object) -> tuple[str, ...]:
+    # A prefix that ends like a name is that of a logger; its children are meant, not names that merely begin so.
+    return tuple(f"{prefix}." if prefix[-1].isalnum() or prefix[-1] == "_" else prefix for prefix in parse_texts(value))
+
+
 def _parse_max_bytes(value: object) -> int:
     size = parse_size(value)
     if 0 < size < MIN_ROTATION:
@@ -316,10 +321,10 @@ SESSION_KEYS = (
     Key("default_session", _or_none(parse_text), "text", None, "The session of records that belong to none."),
     Key(
         "logger_prefixes",
-        parse_texts,
+        _parse_prefixes,
         "list of texts",
         [],
-        "Logger names whose next part is the session's id: `app.session` for `app.session.abc123`.",
+        "Loggers whose children are called by session: with `app.session`, `app.session.abc123` belongs to abc123.",
     ),
     _duration("idle_close", "5m", "After how long without a line a session's files are closed; it goes on."),
     _duration("idle_end", "1h", "After how long without a line a session that began by its first record ends."),

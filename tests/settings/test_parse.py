@@ -202,7 +202,7 @@ class TestValues:
             file_mode=0o640,
             directory_mode=0o750,
             queue_bytes=1_610_612_736,
-            logger_prefixes=("app.session",),
+            logger_prefixes=("app.session.",),
             overflow="wait",
         )
 
@@ -244,6 +244,13 @@ class TestValues:
         A limit that each line would pass is a forgotten unit.
         """
         assert "too small" in complaint(max_bytes=size)
+
+    def test_logger_prefix_ends_with_a_mark(self):
+        """
+        The children of a logger are meant, not loggers whose names merely begin the same; any other end is kept.
+        """
+        prefixes = read(logger_prefixes=["app.session", "app.session.", "app-"]).logger_prefixes
+        assert prefixes == ("app.session.", "app.session.", "app-")
 
     def test_limits_have_a_least_and_a_most(self):
         """
