@@ -44,7 +44,9 @@ def load_text(text: str, name: str = "the text") -> Mapping[str, Any]:
     try:
         document = _load_once(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{name}{_place_of(error)}: {_reason_of(error)}") from error
+        raise ConfigurationError(f"{name}{_place_of(error, text)}: {_reason_of(error)}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, a file that is all brackets
+        raise ConfigurationError(f"{name}: {error}") from error
     if document is None:
         raise ConfigurationError(f"{name} is empty; it needs at least 'version: 1' and handlers")
     if not isinstance(document, Mapping):
@@ -88,13 +90,18 @@ def _refuse_doubles(node: yaml.Node, seen: set[int]) -> None:
             _refuse_doubles(value, seen)
 
 
-def _place_of(error: yaml.YAMLError) -> str:
+def _place_of(error: yaml.YAMLError, text: str) -> str:
+    import yaml
+
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        return f", line {before.count(chr(10)) + 1}, column {error.position - before.rfind(chr(10))}"
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
 def _reason_of(error: yaml.YAMLError) -> str:
-    parts = [getattr(error, name, None) for name in ("context", "problem")]
+    parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
     reason = "; ".join(part for part in parts if part) or " ".join(str(error).split())
     if "'\\t'" in reason:
         reason += "; indent with spaces, YAML takes no tabs"

@@ -43,6 +43,9 @@ def write_group(title: str, keys: tuple[Key, ...]) -> str:
 
 @pytest.fixture(scope="module")
 def page() -> str:
+    """
+    The text of the page.
+    """
     return PAGE.read_text("utf-8")
 
 
