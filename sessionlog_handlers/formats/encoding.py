@@ -23,6 +23,7 @@ from uuid import UUID
 import msgspec
 
 MAX_DEPTH = 64  # containers within containers; readers of other languages stop at about 100
+MAX_SEARCH_DEPTH = 2  # containers within containers that are searched for a text too long to encode at all
 MAX_INTEGER_BITS = 2048  # below the 640 digits at which Python may be told to refuse int <-> str
 
 # DEL, the C1 controls, the line separators U+2028 and U+2029, and the marks that reverse the direction of text. JSON
@@ -72,7 +73,10 @@ def encode_object(fields: Mapping[str, Any], max_bytes: int = 0) -> bytes:
         if max_bytes:
             # Encoding a text of 50 MB only to cut the result would hold several times its memory.
             for value in fields.values():
-                if (value.__class__ is str or value.__class__ is bytes) and len(value) > max_bytes:
+                kind = value.__class__
+                if (kind is str or kind is bytes) and len(value) > max_bytes:
+                    return _encode_cut(fields, max_bytes)
+                if (kind is dict or kind is list) and _holds_long_text(value, max_bytes, MAX_SEARCH_DEPTH):
                     return _encode_cut(fields, max_bytes)
         encoded = _encode(fields)
         if max_bytes and len(encoded) > max_bytes:
@@ -134,6 +138,8 @@ def _substitute(value: Any) -> Any:
     """What the fast encoder shall take for a type that it doesn't know."""
     if isinstance(value, str):
         return str.__str__(value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)  # a mapping's key: as values the fast encoder knows them
     if isinstance(value, int):
         return int.__int__(value)
     if isinstance(value, float):
@@ -153,6 +159,16 @@ _fast_encode = msgspec.json.Encoder(enc_hook=_substitute).encode
 def _escape_unsafe(encoded: bytes) -> bytes:
     # Inside JSON such bytes can only stand within strings.
     return _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded)
+
+
+def _holds_long_text(container: Any, max_length: int, depth: int) -> bool:
+    for value in container.values() if container.__class__ is dict else container:
+        kind = value.__class__
+        if (kind is str or kind is bytes) and len(value) > max_length:
+            return True
+        if depth and (kind is dict or kind is list) and _holds_long_text(value, max_length, depth - 1):
+            return True
+    return False
 
 
 def _may_lose_a_number(value: object, depth: int) -> bool:
@@ -186,7 +202,7 @@ def _is_too_deep(value: object, depth: int) -> bool:
 
 def _encode_plain(value: object, max_chars: int = 0) -> bytes:
     """The second rung: make plain values first, one by one, then encode them with everything beyond ASCII escaped."""
-    plain = _Plainer(max_chars).convert(value)
+    plain = _Plainer(max_chars).convert_whole(value)
     text = json.dumps(plain, ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":"))
     return text.encode("ascii")
 
@@ -211,7 +227,12 @@ class _Plainer:
         self._max_chars = max_chars
         self._path: set[int] = set()  # the containers that the walk is in, to see cycles
 
+    def convert_whole(self, value: Any) -> Any:
+        """Convert the outermost value; a placeholder for all of it would be no object any more, so it may raise."""
+        return self._convert(value)
+
     def convert(self, value: Any) -> Any:
+        """Convert a value within another."""
         try:
             return self._convert(value)
         except Exception:

@@ -11,7 +11,7 @@ import msgspec
 
 from sessionlog_handlers.events import BYTE_EVENTS, ORDINARY_RECORD
 from sessionlog_handlers.exceptions import InvalidLineError
-from sessionlog_handlers.formats.encoding import cut_text, encode_object, encode_text, safe_repr
+from sessionlog_handlers.formats.encoding import encode_object, encode_text, safe_repr
 from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of, level_of_event
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
@@ -74,8 +74,6 @@ class FugueFormat:
         if event in BYTE_EVENTS and not self._content:
             rest.pop("base64", None)
         texts = {"msg": msg, "logger": logger, "exc": exc}
-        if limit:
-            texts = {key: text if text is None else cut_text(text, limit // 4) for key, text in texts.items()}
         if event == ORDINARY_RECORD:
             payload: dict[str, Any] = {key: text for key, text in texts.items() if text is not None}
             if rest:

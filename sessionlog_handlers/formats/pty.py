@@ -77,7 +77,7 @@ class PtyFormat:
         payload = {key: value for key, value in data.items() if key != "t"}
         for key, text_or_none in zip(_ASIDE, (msg, logger, exc), strict=True):
             if text_or_none is not None:
-                payload[f"_{key}"] = cut_text(text_or_none, limit // 4) if limit else text_or_none
+                payload[f"_{key}"] = text_or_none
         key = event + "_" if event.rstrip("_") in _KEYS else event
         return Fields(encode_object(payload, limit), b",%b:" % encode_text(key, MAX_NAME_BYTES))
 

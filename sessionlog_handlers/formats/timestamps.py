@@ -17,8 +17,7 @@ _Second = tuple[int, str, bytes]
 
 
 def _name_second(second: int) -> _Second:
-    named = min(max(second, _FIRST_SECOND), _LAST_SECOND)
-    text = (_EPOCH + timedelta(seconds=named)).isoformat()[:19]
+    text = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
     return second, text, text.encode()
 
 
@@ -40,6 +39,8 @@ def _split(seconds: float) -> tuple[_Second, int]:
             second, microseconds = (_FIRST_SECOND if seconds == float("-inf") else 0), 0
     named = _cached
     if named[0] != second:
+        if not _FIRST_SECOND <= second <= _LAST_SECOND:
+            return (_name_second(_FIRST_SECOND), 0) if second < 0 else (_name_second(_LAST_SECOND), 999)
         named = _cached = _name_second(second)
     return named, microseconds // 1000
 

@@ -23,13 +23,14 @@ CHUNK_BYTES = 64 * 1024  # read at a time
 MAX_LINE_BYTES = 16 * 1024 * 1024  # of a line that is kept in memory; a longer one is bad and skipped
 MAX_BAD_LINES = 1000  # named; all are counted
 MAX_SHOWN_BYTES = 200  # of a bad line, kept with its name
+MAX_LOOKS = 3  # times that a rotated file is looked for again when it has just moved
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header and checksum
 
-# A line of these may be cut anywhere and still look like one, so it is whole only with its line end. JSON proves itself.
+# A line of these may be cut anywhere and still look like one: it is whole only with its line end. JSON proves itself.
 _UNPROVEN_FORMATS = frozenset({"text", "event_line"})
 
 
@@ -104,8 +105,10 @@ class LineReader:
             if flaw == _TOO_LONG:
                 self._note(path, lineno, flaw, raw)
                 continue
-            text = raw.lstrip(b"\0") if raw.startswith(b"\0") else raw
-            if text is not raw:
+            if lineno == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")  # the mark that some editors put before UTF-8
+            text = raw.lstrip(b"\0")
+            if len(text) < len(raw):
                 # A file system that lost its power fills up with NULs what was never written; a whole line may follow.
                 self._note(path, lineno, f"{len(raw) - len(text)} NUL bytes", raw)
             if not text or text.isspace():
@@ -167,25 +170,35 @@ class RotatedReader(LineReader):
         """
         files: list[tuple[Path, BinaryIO]] = []
         seen: set[tuple[int, int]] = set()
-        slots = {0: self._log}
         slot = 0
-        while slot in slots or slot < max(slots):
-            path = slots.get(slot)
+        while slot <= max(slots := self._list()):
+            opened = self._open_slot(slot, slots)
             slot += 1
-            if path is not None:
-                try:
-                    file = stack.enter_context(_open(path))
-                except FileNotFoundError:
-                    file = None
-                if file is not None:
-                    status = os.fstat(file.fileno())
-                    if (status.st_dev, status.st_ino) not in seen:
-                        seen.add((status.st_dev, status.st_ino))
-                        files.append((path, file))
-            slots = {0: self._log, **dict(archives(self._log))}
+            if opened is None:
+                continue
+            stack.callback(opened[1].close)
+            status = os.fstat(opened[1].fileno())
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                files.append(opened)
         if not files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._log))
         return files[::-1]
+
+    def _list(self) -> dict[int, Path]:
+        return {0: self._log, **dict(archives(self._log))}
+
+    def _open_slot(self, slot: int, slots: dict[int, Path]) -> tuple[Path, BinaryIO] | None:
+        """Open what a slot has; it may turn from a plain file into an archive in between, so look again."""
+        for _ in range(MAX_LOOKS):
+            path = slots.get(slot)
+            if path is None:
+                return None
+            try:
+                return path, _open(path)
+            except FileNotFoundError:
+                slots = self._list()
+        return None
 
 
 def read_path(path: StrPath, *, format: LineFormat | str | None = None, strict: bool = False) -> LineReader:

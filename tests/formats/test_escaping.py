@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import UNSAFE, any_texts, json_objects, names
+
+from sessionlog_handlers.formats.escaping import (
+    escape,
+    escape_field,
+    format_pairs,
+    parse_pairs,
+    quote_value,
+    split_pairs,
+    unescape,
+    unquote_value,
+)
+
+
+class TestEscape:
+    @given(any_texts | st.text())
+    def test_round_trip(self, text: str) -> None:
+        """
+        Any text comes back from its escaped form, which is one line, valid UTF-8 and without effect on a terminal.
+        """
+        escaped = escape(text)
+        assert unescape(escaped) == text
+        assert UNSAFE.search(escaped) is None
+        assert escaped.encode("utf-8").decode("utf-8") == escaped
+
+    @given(any_texts | st.text())
+    def test_field_has_no_bar(self, text: str) -> None:
+        """
+        A column of an event line comes back and holds no ``|``.
+        """
+        assert unescape(escape_field(text)) == text
+        assert "|" not in escape_field(text)
+
+    @pytest.mark.parametrize("text", [r"C:\dir", r"\d+\s", "\\", r"\xzz", r"\u12"])
+    def test_unknown_sequences_stay(self, text: str) -> None:
+        """
+        A backslash of a file that escapes nothing is read as it stands.
+        """
+        assert unescape(text) == text
+
+
+class TestPairs:
+    @given(any_texts)
+    def test_value_round_trip(self, text: str) -> None:
+        """
+        Any text comes back from a pair's value.
+        """
+        assert unquote_value(quote_value(text)) == text
+
+    @given(st.dictionaries(names, any_texts, min_size=1))
+    def test_round_trip(self, fields: dict[str, str]) -> None:
+        """
+        Named texts come back from a message that holds nothing else.
+        """
+        message = format_pairs(fields)
+        assert parse_pairs(message) == fields
+        assert split_pairs(message) == ("", list(fields.items()))
+
+    @given(json_objects)
+    def test_any_fields(self, fields: dict[str, object]) -> None:
+        """
+        Fields of any kind are one safe line.
+        """
+        assert UNSAFE.search(format_pairs(fields)) is None
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            ("a b", '"a b"'),
+            ("", '""'),
+            ("a=b", '"a=b"'),
+            ('"', r'"\""'),
+            ("a\n", r'"a\n"'),
+            (None, "null"),
+            (True, "true"),
+            (1.5, "1.5"),
+        ],
+    )
+    def test_quotes_where_needed(self, value: object, text: str) -> None:
+        """
+        A value is quoted when it is empty or holds white space, quotes, ``=`` or control characters, else bare.
+        """
+        assert format_pairs({"k": value}) == f"k={text}"
+
+    def test_pairs_amid_prose(self) -> None:
+        """
+        A pair counts as a word of its own; only the unbroken run at the end belongs to the line's fields.
+        """
+        message = 'saw x=1 and then y=2 z="3 4"'
+        assert parse_pairs(message) == {"x": "1", "y": "2", "z": "3 4"}
+        assert split_pairs(message) == ("saw x=1 and then", [("y", "2"), ("z", "3 4")])
+
+    def test_keys_are_cleaned(self) -> None:
+        """
+        A key can't break the pair it begins.
+        """
+        assert format_pairs({"a b=c\n": 1, "": 2}) == "a_b_c_=1 _=2"

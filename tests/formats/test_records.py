@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from typing import Any
+
+import pytest
+
+from sessionlog_handlers.formats.records import RecordContent, exception_text, record_content, record_session
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+def make_record(msg: object = "hello %s", args: Any = ("you",), **attributes: Any) -> logging.LogRecord:
+    """
+    A record as a logger makes it, with what came in *extra* as attributes.
+    """
+    record = logging.LogRecord("app", logging.INFO, __file__, 1, msg, args, None)
+    record.__dict__.update(attributes)
+    return record
+
+
+class TestRecordContent:
+    def test_ordinary(self) -> None:
+        """
+        A plain record is its message and its logger.
+        """
+        assert record_content(make_record()) == RecordContent("log", {}, "hello you", "app", None)
+
+    def test_extra(self) -> None:
+        """
+        What came in ``extra`` is the data; the session's id and our own marks are not.
+        """
+        record = make_record(user="ada", session_id="abc", _sessionlog_taken=True, _private=1)
+        assert record_content(record).data == {"user": "ada", "_private": 1}
+
+    def test_after_other_formatters(self) -> None:
+        """
+        What a formatter leaves on a record is no ``extra``, nor is what a pickle brings from another Python.
+        """
+        record = make_record(taskName="task", user=1)
+        logging.Formatter("%(asctime)s %(message)s").format(record)
+        copy = pickle.loads(pickle.dumps(record))
+        assert record_content(copy) == RecordContent("log", {"user": 1}, "hello you", "app", None)
+
+    def test_event(self) -> None:
+        """
+        A record that names an event has its data, ``extra`` beside it, and no message that only repeats the name.
+        """
+        record = make_record("error", None, event="error", event_data={"code": 1}, user="ada")
+        assert record_content(record) == RecordContent("error", {"code": 1, "user": "ada"}, None, "app", None)
+        record = make_record("it broke", None, event="error")
+        assert record_content(record).msg == "it broke"
+
+    def test_event_of_somebody_else(self) -> None:
+        """
+        An attribute called ``event`` that is no text, and event data that is no mapping, are data.
+        """
+        content = record_content(make_record(event={"id": 5}, event_data=[1]))
+        assert (content.event, content.data) == ("log", {"event": {"id": 5}, "event_data": [1]})
+
+    @pytest.mark.parametrize(
+        ("msg", "args", "text"),
+        [
+            ("%d items", ("x",), "%d items args=('x',) [format error: TypeError]"),
+            ("%s %s", ("x",), "%s %s args=('x',) [format error: TypeError]"),
+            ("%s", (Unprintable(),), "%s args=<unprintable tuple object> [format error: RuntimeError]"),
+            (Unprintable(), None, "<unprintable Unprintable object> [format error: RuntimeError]"),
+        ],
+    )
+    def test_messages_that_fail(self, msg: object, args: Any, text: str) -> None:
+        """
+        A message that can't be made is replaced by what is known of it.
+        """
+        assert record_content(make_record(msg, args)).msg == text
+
+    def test_session(self) -> None:
+        """
+        The session is the record's stamp, if that is a text.
+        """
+        assert record_session(make_record(session_id="abc")) == "abc"
+        assert record_session(make_record(session_id=5)) == ""
+
+
+class TestExceptionText:
+    def test_traceback_and_stack(self) -> None:
+        """
+        The traceback's text comes first, then the stack's.
+        """
+        record = make_record(stack_info="Stack (most recent call last):")
+        try:
+            raise ValueError("why")
+        except ValueError:
+            record.exc_info = sys.exc_info()
+        text = exception_text(record)
+        assert text is not None
+        assert text.startswith("Traceback")
+        assert text.endswith("ValueError: why\nStack (most recent call last):")
+
+    def test_true_means_the_current_one(self) -> None:
+        """
+        A record with ``exc_info=True``, as `makeLogRecord` may give it, has the exception that is being handled.
+        """
+        record = make_record(exc_info=True)
+        assert exception_text(record) is None
+        try:
+            raise ValueError("why")
+        except ValueError:
+            assert (exception_text(record) or "").endswith("ValueError: why")
+
+    def test_an_exception_object(self) -> None:
+        """
+        An exception in place of the usual triple is as good.
+        """
+        assert exception_text(make_record(exc_info=ValueError("why"))) == "ValueError: why"
+
+    def test_failure(self) -> None:
+        """
+        A traceback that can't be made is named as such.
+        """
+        assert exception_text(make_record(exc_info=(1, 2, 3))) == "[traceback failed: AttributeError]"
