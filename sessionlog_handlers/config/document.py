@@ -64,7 +64,9 @@ def examine_document(document: object, environ: Mapping[str, str] | None = None)
         return findings
     _examine_top(document, findings)
     if not findings.problems:
-        _Document(document, findings, environ).examine()
+        filled = _fill_in(document, findings)
+        if not findings.problems:
+            _Document(filled, findings, environ).examine()
     return findings
 
 
@@ -93,15 +95,39 @@ def _examine_top(document: Mapping[str, Any], findings: Findings) -> None:
         findings.add(f"{document['root']!r} is not a mapping", "root")
 
 
+_CONTAINERS: tuple[Any, ...] = (dict, list, tuple)
+
+
+def _fill_in(document: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    """
+    The document with its ext:// and cfg:// values filled in by the standard library's own class, which applies nothing.
+    """
+
+    def fill(value: Any, path: str, within: tuple[int, ...]) -> Any:
+        if not isinstance(value, _CONTAINERS) or id(value) in within:
+            return value
+        keys = value if isinstance(value, dict) else range(len(value))
+        filled = {}
+        for key in keys:
+            inner_path = join_path(path, str(key))
+            try:
+                filled[key] = fill(value[key], inner_path, (*within, id(value)))
+            except Exception:  # ext:// imports, and a module that is imported may raise anything
+                plain = next(kind for kind in _CONTAINERS if isinstance(value, kind))
+                findings.add(f"{plain.__getitem__(value, key)!r} leads nowhere", inner_path)
+        return filled if isinstance(value, dict) else list(filled.values())
+
+    return cast(dict[str, Any], fill(logging.config.DictConfigurator(dict(document)).config, "", ()))
+
+
 class _Document:
     """
     The sections of a document whose outer shape is right.
     """
 
     def __init__(self, document: Mapping[str, Any], findings: Findings, environ: Mapping[str, str] | None) -> None:
-        # The standard library's own class fills in ext:// and cfg:// values; it applies nothing until configure().
-        self._configurator = logging.config.DictConfigurator(dict(document))
-        self._document = self._configurator.config
+        self._document = document
+        self._resolver = logging.config.DictConfigurator({})
         self._findings = findings
         self._environ = environ
 
@@ -137,14 +163,7 @@ class _Document:
             self._examine_foreign_handler(name, handler, target)
 
     def _examine_session_handler(self, name: str, handler: Mapping[str, Any]) -> None:
-        options = {}
-        for key in handler:
-            if key not in _OWN_KEYS:
-                try:
-                    options[key] = handler[key]
-                except (ValueError, LookupError, AttributeError):
-                    written: object = dict.__getitem__(cast(dict[str, object], handler), key)
-                    self._findings.add(f"{written!r} leads nowhere", "handlers", name, str(key))
+        options = {key: handler[key] for key in handler if key not in _OWN_KEYS}
         examined = Settings.examine(options, key_prefix=f"handlers.{name}", environ=self._environ)
         self._findings.problems += examined.problems
         self._findings.warnings += examined.warnings
@@ -197,9 +216,9 @@ class _Document:
     def _examine_level(self, mapping: Mapping[str, Any], *path: str) -> None:
         level = mapping.get("level")
         names = logging.getLevelNamesMapping()
-        if level is None or (isinstance(level, int) and not isinstance(level, bool)) or level in names:
+        if level is None or (isinstance(level, int) and not isinstance(level, bool)) or str(level) in names:
             return
-        if path[0] == "handlers" and level in _SESSION_LEVELS:
+        if path[0] == "handlers" and str(level) in _SESSION_LEVELS:
             hint = "; how much a session keeps is 'session_level'"
         else:
             hint = did_you_mean(level, names) or f"; choose one of {', '.join(names)}"
@@ -207,11 +226,15 @@ class _Document:
 
     def _examine_references(self, mapping: Mapping[str, Any], key: str, *path: str, section: str = "") -> None:
         names = mapping.get(key)
-        if isinstance(names, str) and key != "target":
+        if key == "target":
+            names = [names]
+        if isinstance(names, str):
             self._findings.add(f"{names!r} is not a list; write [{names}]", *path, key)
-            return
-        for name in (names,) if isinstance(names, str) else names or ():
-            self._examine_reference(name, section or key, *path, key)
+        elif names is not None and not isinstance(names, (list, tuple)):
+            self._findings.add(f"{names!r} is not a list of names", *path, key)
+        else:
+            for name in names or ():
+                self._examine_reference(name, section or key, *path, key)
 
     def _examine_reference(self, name: object, section: str, *path: str) -> None:
         if not isinstance(name, str):
@@ -228,8 +251,8 @@ class _Document:
             self._findings.add(f"{target!r} is not the dotted name of a class", *path)
             return None
         try:
-            found = self._configurator.resolve(target)
-        except (ValueError, ImportError, AttributeError) as error:
+            found = self._resolver.resolve(target)
+        except Exception as error:  # a module that is imported may raise anything
             self._findings.add(f"{target!r} can't be imported: {error.__cause__ or error}", *path)
             return None
         if callable(found):

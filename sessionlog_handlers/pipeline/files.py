@@ -1,0 +1,145 @@
+"""
+How this package opens, makes and replaces files: private to their owner, regular, never through a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from contextlib import suppress
+
+# O_NOFOLLOW: a link planted in place of a log is refused. O_NONBLOCK: opening a FIFO without a reader fails, not hangs.
+_SAFE_FLAGS = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+)
+
+
+class NotRegularError(OSError):
+    """
+    A log's path is a directory, link, device, FIFO or socket. It is left as it is.
+    """
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for test, name in kinds if test(mode)), "not a regular file")
+
+
+def _refuse(path: str, mode: int) -> NotRegularError:
+    return NotRegularError(errno.EINVAL, f"{_kind(mode)}, and only a regular file can be a log", path)
+
+
+def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool = False) -> int:
+    """
+    Open a log for appending and for reading its end, and create it if it is not there.
+
+    Args:
+        path: The file.
+
+        mode: Permission bits of a new file. The process's umask can only take bits away.
+
+        extra_flags: Added to the flags of `os.open`, such as ``os.O_TRUNC``.
+
+        devices: Whether a character device may be written to.
+
+    Raises:
+        NotRegularError: If the path is anything but a regular file. It is not even opened then.
+
+        OSError: If it can't be opened.
+    """
+    flags = os.O_RDWR
+    with suppress(FileNotFoundError):
+        found = os.lstat(path).st_mode
+        if stat.S_ISCHR(found) and devices:
+            flags = os.O_WRONLY
+        elif not stat.S_ISREG(found):
+            raise _refuse(path, found)
+    descriptor = os.open(path, flags | os.O_APPEND | os.O_CREAT | _SAFE_FLAGS | extra_flags, mode)
+    opened = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(opened) or (devices and stat.S_ISCHR(opened))):
+        os.close(descriptor)
+        raise _refuse(path, opened)
+    return descriptor
+
+
+def open_lock_file(path: str, mode: int = 0o600) -> int:
+    """
+    Open a file that only serves as a lock.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | _SAFE_FLAGS, mode)
+
+
+def make_directory(path: str, mode: int = 0o700) -> bool:
+    """
+    Make a directory and its parents, private to their owner. Gives True if it was not there before.
+
+    Raises:
+        NotRegularError: If the path is there and is a link or no directory.
+    """
+    try:
+        os.mkdir(path, mode)
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path), mode)
+        return make_directory(path, mode)
+    except FileExistsError:
+        found = os.lstat(path).st_mode
+        if not stat.S_ISDIR(found):
+            raise NotRegularError(errno.ENOTDIR, f"{_kind(found)}, and a directory is needed", path) from None
+        return False
+    return True
+
+
+def make_root(path: str, mode: int = 0o700) -> None:
+    """
+    Make a root directory. Unlike a session's, a root may be reached through a link: its place is the user's choice.
+    """
+    if not os.path.isdir(path):
+        make_directory(path, mode)
+
+
+def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
+    """
+    Put *content* in the file's place atomically: a reader sees the old one or the new one, whole.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:12]}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, mode)
+    try:
+        try:
+            write_all(descriptor, content)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def read_private(path: str) -> bytes | None:
+    """
+    The whole of a small file of ours, or None if it is not there. A link is not followed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as stream:
+        return stream.read()
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """
+    Write all of *content*, in as many calls as the system wants.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,107 @@
+"""
+From a session's id to its place below the root. An id is never a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from sessionlog_handlers.exceptions import InvalidSessionIdError
+from sessionlog_handlers.settings.layouts import Layout
+
+LOCKS_DIRECTORY = ".locks"
+LEASES_DIRECTORY = ".leases"
+CONTROL_FILE = ".control"
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Names that Windows keeps for devices, whatever follows the first dot:
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+SLUG_LENGTH = 48  # characters of the readable part
+DIGEST_LENGTH = 16  # hex digits: 64 bits, a chance of 3e-10 for two of 100,000 ids to meet
+MARK = "~"  # between slug and digest; not allowed in an id that is used as it is, so the two kinds never meet
+
+
+def check_id(session_id: object) -> str:
+    """
+    Give the id back if it can name a session.
+
+    Raises:
+        InvalidSessionIdError: If it is no text, or empty.
+    """
+    if not isinstance(session_id, str):
+        raise InvalidSessionIdError(
+            f"a session id is text, and {session_id!r:.60} is {type(session_id).__name__}; pass str(…)", session_id
+        )
+    if not session_id:
+        raise InvalidSessionIdError("a session id can't be empty; leave it out to get a new one", session_id)
+    return session_id
+
+
+def directory_name(session_id: str, *, distinct: bool = False) -> str:
+    """
+    The one name below the root that belongs to an id.
+
+    Args:
+        session_id: Any text.
+
+        distinct: Use the name with the digest even if the id could be used as it is, because the plain name is taken
+            by an id that the file system does not tell apart.
+    """
+    plain = _SAFE_ID.fullmatch(session_id) and not session_id.endswith(".") and not _RESERVED.fullmatch(session_id)
+    if plain and not distinct:
+        return session_id
+    digest = hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", session_id)[:SLUG_LENGTH].strip("-._")
+    return f"{slug or 'session'}{MARK}{digest}"
+
+
+class SessionPaths:
+    """
+    Where the files of one session are.
+
+    Args:
+        root: The root directory.
+
+        layout: The layout of its sessions.
+
+        name: The session's name below the root, from `directory_name`.
+
+        single_file: The one file that takes the place of all, if per-session files are switched off.
+    """
+
+    __slots__ = ("_layout", "_root", "_single_file", "name")
+
+    def __init__(self, root: str, layout: Layout, name: str, single_file: str | None = None) -> None:
+        self._root = root
+        self._layout = layout
+        self._single_file = single_file
+        self.name = name
+
+    def file(self, index: int) -> str:
+        """The path of the layout's file of that number."""
+        return self._single_file or os.path.join(self._root, self._layout.files[index].path.replace("{id}", self.name))
+
+    @property
+    def log(self) -> str:
+        """The session's log, the first file of the layout."""
+        return self.file(0)
+
+    @property
+    def metadata(self) -> str:
+        """The path of ``metadata.json``."""
+        return os.path.join(self._root, self._layout.metadata.replace("{id}", self.name))
+
+    @property
+    def directory(self) -> str:
+        """The session's own directory, where its metadata is."""
+        return os.path.dirname(self.metadata)
+
+    def directories(self) -> list[str]:
+        """Every directory that must be there before the session's files can be."""
+        if self._single_file:
+            return [os.path.dirname(self._single_file)]
+        found = {os.path.dirname(self.file(index)): None for index in range(len(self._layout.files))}
+        return [*found, self.directory] if self.directory not in found else [*found]

@@ -1,0 +1,190 @@
+"""
+The roots of this process: which handler serves which, and what happens to them at a fork, a signal and the end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import weakref
+from typing import Any
+
+from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.parking import Parking
+from sessionlog_handlers.pipeline.root import SessionRoot
+from sessionlog_handlers.pipeline.threads import forbid_threads
+from sessionlog_handlers.settings.model import Settings
+
+CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
+
+_lock = threading.RLock()
+_roots: dict[str, SessionRoot] = {}
+_handlers: list[tuple[weakref.ref[Any], SessionRoot]] = []  # in the order of their making
+_parking: Parking | None = None
+_signal_reason: str | None = None
+_previous: dict[int, Any] = {}
+
+
+def root_for(settings: Settings, handler: Any, channel_type: type[Channel]) -> SessionRoot:
+    """
+    The root that a new handler serves: one for each directory, which the newest handler's settings rule.
+
+    Args:
+        settings: The handler's settings.
+
+        handler: The handler, of which only its life and its ``name`` count.
+
+        channel_type: What a session is on the callers' side.
+    """
+    place = os.path.abspath(settings.single_file or settings.directory)
+    with _lock:
+        root = _roots.get(place)
+        if root is None:
+            root = _roots[place] = SessionRoot(os.path.abspath(settings.directory), settings, channel_type)
+        else:
+            root.use(settings)
+        _handlers[:] = [(known, served) for known, served in _handlers if known() is not None]
+        _handlers.append((weakref.ref(handler), root))
+        if _parking is not None:
+            _parking.move_to(root)
+    if settings.capture_signals:
+        capture_signals()
+    return root
+
+
+def is_newest(handler: Any, root: SessionRoot) -> bool:
+    """
+    Whether no later handler serves the same root.
+    """
+    with _lock:
+        newest = next((known() for known, served in reversed(_handlers) if served is root and known() is not None), None)
+    return newest is handler
+
+
+def find_root(handler: Any, channel_type: type[Channel]) -> SessionRoot:
+    """
+    The root in which a session starts that the app begins.
+
+    Args:
+        handler: A handler or its name; None for the newest one. Where there is none yet, the session waits for the first.
+
+        channel_type: What a session is on the callers' side.
+
+    Raises:
+        LookupError: If no handler has that name.
+    """
+    global _parking
+    with _lock:
+        live = [(known(), root) for known, root in _handlers if known() is not None]
+        for known, root in reversed(live):
+            if handler is None or handler is known or handler == getattr(known, "name", None):
+                return root
+        if handler is not None:
+            names = sorted(str(name) for known, _ in live if (name := getattr(known, "name", None)))
+            raise LookupError(f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}")
+        if _parking is None:
+            _parking = Parking(channel_type)
+        return _parking
+
+
+def all_roots() -> list[SessionRoot]:
+    """
+    Every root of this process.
+    """
+    return [*_roots.values()]
+
+
+def close_all() -> None:
+    """
+    End every session and forget every root, as at the end of the process.
+    """
+    global _parking
+    with _lock:
+        for root in _roots.values():
+            root.finish("exit")
+        _roots.clear()
+        _handlers.clear()
+        _parking = None
+
+
+def exit_reason() -> str:
+    """
+    Why the process ends, as far as can be known at its end.
+    """
+    if _signal_reason:
+        return _signal_reason
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if isinstance(error, KeyboardInterrupt):
+        return "signal SIGINT"
+    return f"exception {type(error).__name__}" if error is not None else "exit"
+
+
+def _at_exit() -> None:
+    reason = exit_reason()
+    for root in all_roots():
+        root.finish(reason)
+    forbid_threads()
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _signal_reason
+    _lock = threading.RLock()
+    _signal_reason = None
+    for root in all_roots():
+        root.after_fork_in_child()
+
+
+def _before_fork() -> None:
+    """
+    Children of `multiprocessing` leave without running exit functions, but run its own finalizers: use these.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _roots and not getattr(util, "_sessionlog_known", False):
+        util._sessionlog_known = True  # type: ignore[attr-defined]  # a mark, so that this is done once
+        util.register_after_fork(_at_exit, _finish_with_child)
+
+
+def _finish_with_child(_: object) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, _at_exit, exitpriority=-100)
+
+
+def capture_signals() -> None:
+    """
+    Let SIGTERM and SIGHUP end the open sessions with their name as the reason, then do what they did before.
+
+    Only possible in the main thread; elsewhere nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in CAPTURED:
+        number = getattr(signal, name, None)
+        if number is None or number in _previous:
+            continue
+        previous = signal.getsignal(number)
+        if previous in (None, signal.SIG_IGN):
+            continue  # ignored on purpose (nohup), or not Python's to handle
+        _previous[number] = previous
+        signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: Any) -> None:
+    global _signal_reason
+    _signal_reason = f"signal {signal.Signals(number).name}"
+    previous = _previous.get(number, signal.SIG_DFL)
+    if callable(previous):
+        previous(number, frame)
+        return
+    for root in all_roots():
+        root.finish(_signal_reason)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -1,0 +1,181 @@
+"""
+The thread that empties a queue in batches, and what happens when there can be no such thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sessionlog_handlers.pipeline.queue import BoundedQueue
+from sessionlog_handlers.pipeline.threads import start_thread
+
+BATCH = 8_192  # items at a time: enough to share the cost of a write, few enough to keep the delay short
+GATHER_SHARE = 0.8  # of `linger` is spent gathering; the rest is for writing
+JOIN_TIMEOUT = 2.0  # seconds that stopping waits for the thread
+
+
+class BatchingQueueListener(logging.handlers.QueueListener):
+    """
+    A `QueueListener` that takes all there is, instead of one record at a time, and that no exception ends.
+
+    Usable alone, with a `BoundedQueueHandler` in front and any handlers behind.
+
+    Args:
+        queue: Where the records come from.
+
+        handlers: What takes each record, if no *sink* is given.
+
+        respect_handler_level: Whether a handler's level is compared with the record's, as in the standard library.
+
+        linger: How long a record may wait for company, in seconds. (default: 0.05)
+
+        sink: Called with each batch instead of the handlers.
+
+        due: Gives the seconds until the sink wants to be called even without a batch, or None.
+
+        on_error: Called with an exception that came out of a handler or the sink.
+    """
+
+    def __init__(
+        self,
+        queue: BoundedQueue[Any],
+        *handlers: logging.Handler,
+        respect_handler_level: bool = False,
+        linger: float = 0.05,
+        sink: Callable[[list[Any]], None] | None = None,
+        due: Callable[[], float | None] | None = None,
+        on_error: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(queue, *handlers, respect_handler_level=respect_handler_level)  # type: ignore[arg-type]  # not a queue.Queue
+        self.queue: BoundedQueue[Any] = queue  # type: ignore[assignment]  # as above
+        self.linger = linger
+        self._sink = sink or self._hand_out
+        self._due = due
+        self._on_error = on_error
+        self.reset()
+
+    def reset(self) -> None:
+        """
+        Start over without a thread, in a forked child for example.
+        """
+        self._thread: threading.Thread | None = None
+        self._draining = threading.RLock()
+        self._starting = threading.RLock()
+        self._stopping = False
+        self.in_hand = 0  # items taken from the queue and not yet dealt with
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """
+        Start the thread if it does not run. Where there can be none, `drain` does its work.
+        """
+        if self.is_running:
+            return
+        with self._starting:
+            if self.is_running:
+                return
+            self._stopping = False
+            self._thread = start_thread(self._run, "sessionlog-listener")
+            self.queue.consumer = self._thread.ident if self._thread else None
+
+    def stop(self, timeout: float = JOIN_TIMEOUT) -> None:
+        """
+        Empty the queue and end the thread.
+        """
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._stopping = True
+            self.queue.wake(urgent=True)
+            thread.join(timeout)
+            if thread.is_alive():  # held up by a slow disk; it will end by itself
+                return
+        self._thread = None
+        self.queue.consumer = None
+        self.drain()
+
+    def drain(self) -> None:
+        """
+        Deal with everything that is queued now, in the calling thread.
+        """
+        with self._draining:
+            while len(self.queue):
+                self._batch()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self.queue.sleep(self._due() if self._due else None)
+            if self.linger and len(self.queue) and not self._stopping:
+                self.queue.gather(self.linger * GATHER_SHARE)
+            with self._draining:
+                self._batch()
+
+    def _batch(self) -> None:
+        batch = self.queue.take(BATCH)
+        self.in_hand = len(batch)
+        try:
+            self._sink(batch)
+        except BaseException as error:
+            # SystemExit or a MemoryError from a sink must not silence the log of a whole application.
+            if self._on_error:
+                self._on_error(error)
+        finally:
+            self.in_hand = 0
+
+    def _hand_out(self, batch: list[Any]) -> None:
+        for record in batch:
+            if isinstance(record, Barrier):
+                record.reached()
+                continue
+            try:
+                self.handle(record)
+            except BaseException as error:
+                if self._on_error:
+                    self._on_error(error)
+
+    def flush(self, timeout: float) -> bool:
+        """
+        Wait until everything that was queued before is dealt with. Gives False if *timeout* seconds were not enough.
+        """
+        if threading.get_ident() == self.queue.consumer:
+            return False
+        self.start()
+        if not self.is_running:
+            self.drain()
+            return True
+        barrier = Barrier()
+        self.queue.put_always(barrier)
+        self.queue.wake(urgent=True)
+        return barrier.wait(timeout)
+
+
+class Barrier:
+    """
+    A place in the queue: reached when everything before it is dealt with.
+    """
+
+    __slots__ = ("_gate", "error")
+
+    def __init__(self) -> None:
+        self._gate = threading.Event()
+        self.error: Exception | None = None
+
+    def reached(self) -> None:
+        """Let the waiting go on."""
+        self._gate.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for it, at most *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        while not self._gate.wait(min(0.1, max(deadline - time.monotonic(), 0.0))):
+            if time.monotonic() >= deadline:
+                return False
+        return True

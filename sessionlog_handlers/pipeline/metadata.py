@@ -1,0 +1,113 @@
+"""
+`metadata.json`: what is known about a session beside its lines. Several processes keep it, each its own part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from sessionlog_handlers.formats.encoding import encode_object
+from sessionlog_handlers.pipeline.files import read_private, replace_file
+
+VERSION = 1
+State = Literal["running", "ended", "crashed"]
+MAX_HISTORY = 1000  # level changes kept; the first ones and the newest matter, a runaway loop does not
+
+
+class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """
+    The content of ``metadata.json``. Times are UTC text as in the lines.
+
+    Args:
+        version: Of this file's format.
+
+        session: The id, as the app gave it.
+
+        state: ``running``, ``ended`` or ``crashed``.
+
+        start: When the session began, for the first time.
+
+        end: When it ended.
+
+        reason: Why it ended.
+
+        implicit: Whether it began by its first record.
+
+        owner: The lease of the process that began it and will end it.
+
+        pid: That process.
+
+        level: The session level now.
+
+        severity: The severity threshold now; empty for none.
+
+        level_history: Each change: time, from, to.
+
+        writers: By lease: pid, host, counters.
+
+        command: What runs in the session, if the app said so.
+
+        metadata: The app's own.
+
+        config: The log configuration in force.
+
+        files: The log's files, by their path below the root.
+
+        rotations: By file: count, time of the last, sizes of the last ones.
+
+        seq: The number of the owner's last line.
+    """
+
+    version: int = VERSION
+    session: str = ""
+    state: str = "running"
+    start: str = ""
+    end: str | None = None
+    reason: str | None = None
+    implicit: bool = False
+    resumed: int = 0
+    owner: str = ""
+    pid: int = 0
+    level: str = ""
+    severity: str = ""
+    level_history: list[dict[str, Any]] = []
+    writers: dict[str, dict[str, Any]] = {}
+    command: list[str] | str | None = None
+    metadata: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    files: list[str] = []
+    rotations: dict[str, dict[str, Any]] = {}
+    seq: int = 0
+
+
+def read_metadata(path: str) -> Metadata | None:
+    """
+    Read the file; None if it is not there or is none of ours.
+    """
+    try:
+        content = read_private(path)
+        return None if content is None else msgspec.json.decode(content, type=Metadata, strict=False)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
+    """
+    Replace the file atomically. Only with the session's lock held, after reading what other processes wrote.
+
+    Raises:
+        OSError: If it can't be written.
+    """
+    if len(metadata.level_history) > MAX_HISTORY:
+        metadata.level_history[1 : len(metadata.level_history) - MAX_HISTORY + 1] = []
+    replace_file(path, msgspec.json.format(encode_object(as_mapping(metadata)), indent=2) + b"\n", mode)
+
+
+def as_mapping(metadata: Metadata) -> Mapping[str, Any]:
+    """
+    The metadata as a plain mapping, in the order of the file.
+    """
+    return {name: getattr(metadata, name) for name in Metadata.__struct_fields__}

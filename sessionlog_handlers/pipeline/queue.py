@@ -1,0 +1,182 @@
+"""
+The bounded way from the callers' threads to the listener's. Nothing is evicted: what does not fit is refused at arrival.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Literal, TypeVar
+
+Item = TypeVar("Item")
+
+# Shares of the queue's capacity at which the classes are refused, the least important first. See `routes.SHED_*`.
+MARKS = (0.80, 0.90, 0.95, 1.0, 1.0)
+RESERVE = 8_192  # entries beyond the capacity, for the last class only
+PATIENCE = 0.05  # seconds that a signal waits for room
+PAUSE = 0.001  # seconds between two looks for room
+
+
+class BoundedQueue(Generic[Item]):
+    """
+    A queue with many producers and one consumer, bounded by entries and bytes.
+
+    Putting takes no lock: a `deque` append is atomic. Bytes are counted in slots of ``max_bytes / capacity``; an item
+    that is larger than a slot takes several, and only then a lock is needed.
+
+    Args:
+        capacity: Entries.
+
+        max_bytes: Bytes.
+
+        overflow: ``shed`` refuses by marks; ``wait`` makes every producer wait for room.
+    """
+
+    def __init__(
+        self, capacity: int = 65_536, max_bytes: int = 32 * 1024 * 1024, overflow: Literal["shed", "wait"] = "shed"
+    ) -> None:
+        reserve = min(RESERVE, capacity)
+        self.capacity = capacity
+        self.overflow = overflow
+        self.slot_bytes = max(max_bytes // capacity, 1)
+        self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + reserve)
+        self.reset()
+
+    def reset(self) -> None:
+        """
+        Forget everything, in a forked child for example: the entries are the parent's to write.
+        """
+        self._items: deque[Item] = deque()
+        self._extra: dict[int, int] = {}  # id of a large item -> the slots it takes beyond one
+        self._extra_slots = 0
+        self._extra_lock = threading.RLock()  # a signal handler may log while its thread holds it
+        self._wakes: SimpleQueue[bool] = SimpleQueue()
+        self.consumer: int | None = None  # the thread that must never wait for itself
+        self._asleep = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Item, priority: int, size: int) -> bool:
+        """
+        Add an item, or refuse it by giving False.
+
+        Args:
+            item: What the consumer will get.
+
+            priority: Position among the marks; the last may use the reserve.
+
+            size: Bytes that it holds.
+        """
+        if size > self.slot_bytes or len(self._items) + self._extra_slots >= self._limits[priority]:
+            return self._put_slowly(item, priority, size)
+        self._items.append(item)
+        if self._asleep:
+            self.wake()
+        return True
+
+    def _put_slowly(self, item: Item, priority: int, size: int) -> bool:
+        limit = self._limits[priority]
+        slots = min(size // self.slot_bytes, self._limits[0] - 1)  # one item alone always fits into an empty queue
+        if len(self) + self._extra_slots + slots >= limit and not self._wait_for_room(priority, limit - slots):
+            return False
+        if slots:
+            with self._extra_lock:
+                self._extra[id(item)] = slots
+                self._extra_slots += slots
+        self.put_always(item)
+        return True
+
+    def _wait_for_room(self, priority: int, limit: int) -> bool:
+        if self.overflow == "wait":
+            patience = float("inf")
+        elif priority == len(MARKS) - 2:
+            patience = PATIENCE
+        else:
+            return False
+        if threading.get_ident() == self.consumer or in_running_loop() or _in_signal_handler():
+            return False
+        deadline = time.monotonic() + patience
+        self.wake(urgent=True)
+        while len(self) + self._extra_slots >= limit:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(PAUSE)
+        return True
+
+    def put_always(self, item: Item) -> None:
+        """
+        Add an item that is no record but a command, whatever the queue holds.
+        """
+        self._items.append(item)
+        if self._asleep:
+            self.wake()
+
+    def take(self, most: int) -> list[Item]:
+        """
+        Remove and give up to *most* items, the oldest first.
+        """
+        items = self._items
+        taken = [items.popleft() for _ in range(min(len(items), most))]
+        if self._extra:
+            with self._extra_lock:
+                for item in taken:
+                    self._extra_slots -= self._extra.pop(id(item), 0)
+        return taken
+
+    def wake(self, *, urgent: bool = False) -> None:
+        """
+        Wake the consumer; *urgent* ends its gathering too. Safe in a signal handler: `SimpleQueue.put` is reentrant.
+        """
+        self._asleep = False
+        self._wakes.put(urgent)
+
+    def sleep(self, timeout: float | None) -> None:
+        """
+        For the consumer: sleep until something is put, or for *timeout* seconds. An idle queue costs nothing.
+        """
+        self._asleep = True
+        if not self._items:
+            try:
+                self._wakes.get(timeout=timeout)
+            except Empty:
+                pass
+        self._asleep = False
+
+    def gather(self, seconds: float) -> None:
+        """
+        For the consumer: let more items come for that long, unless somebody is in a hurry.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                if self._wakes.get(timeout=left):
+                    return
+            except Empty:
+                return
+
+
+def in_running_loop() -> bool:
+    """Whether this thread runs an asyncio loop at the moment, which must not be held up."""
+    asyncio: Any = sys.modules.get("asyncio.events")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def _in_signal_handler() -> bool:
+    """
+    Whether this thread is in a Python signal handler: then what it interrupted may be what would make room.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in codes:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+    return False

@@ -1,0 +1,471 @@
+"""
+One directory of sessions as this process serves it: the callers' side and the listener's side tied together.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping
+from logging import LogRecord
+from typing import Any
+
+from sessionlog_handlers.context import find_session_id
+from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, LevelCommand, StartCommand
+from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
+from sessionlog_handlers.pipeline.keeper import Keeper
+from sessionlog_handlers.pipeline.layout import SessionPaths, check_id, directory_name
+from sessionlog_handlers.pipeline.listener import BatchingQueueListener, Barrier
+from sessionlog_handlers.pipeline.queue import BoundedQueue
+from sessionlog_handlers.pipeline.report import Losses, Reporter
+from sessionlog_handlers.pipeline.roots import note_root
+from sessionlog_handlers.pipeline.router import Router
+from sessionlog_handlers.pipeline.routes import Plan
+from sessionlog_handlers.pipeline.sync import Syncer
+from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.values import parse_severity
+from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
+
+MAX_ENDED = 10_000  # ids of ended sessions that are remembered; of older ones metadata.json tells
+STOP_TIMEOUT = 2.0  # seconds that closing may take
+LEAST_WAIT = 0.1  # seconds that each thread is given at least
+
+
+class SessionRoot:
+    """
+    All that one process keeps for one root: its open sessions, the queue, the listener and the threads beside it.
+
+    Args:
+        directory: The root, an absolute path.
+
+        settings: The handler's settings.
+
+        channel_type: What a session is on the callers' side.
+    """
+
+    def __init__(self, directory: str, settings: Settings, channel_type: type[Channel] = Channel) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.channel_type = channel_type
+        self.plan = Plan(settings)
+        self.sessions: dict[str, Channel] = {}
+        self.unrouted = 0
+        self.reporter = Reporter()
+        self.losses = Losses()
+        self.control = ControlFile(directory)
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self.lock = threading.RLock()  # for sessions that come and go; a signal handler may log while it is held
+        self._live = False
+        self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
+        self.syncer = Syncer(settings.sync_interval, self.reporter)
+        self.router = Router(
+            directory,
+            settings,
+            self.plan,
+            keeper=self.keeper,
+            syncer=self.syncer,
+            reporter=self.reporter,
+            losses=self.losses,
+        )
+        self._build_queue()
+
+    def _build_queue(self) -> None:
+        settings = self.settings
+        self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
+        self.listener = BatchingQueueListener(
+            self.queue,
+            linger=settings.linger,
+            sink=self.router.write,
+            due=self.router.due,
+            on_error=self._sink_failed,
+        )
+
+    def _sink_failed(self, error: BaseException) -> None:
+        self.reporter.report(f"listener {type(error).__name__}", f"writing failed and goes on: {error!r}")
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def use(self, settings: Settings) -> None:
+        """
+        Work by other settings from now on. Open sessions keep their levels; what was queued is written by the old ones.
+        """
+        if settings == self.settings:
+            return
+        self.close()
+        with self.lock:
+            self.settings = settings
+            self.plan = Plan(settings)
+            self.syncer.interval = settings.sync_interval
+            self.router.use(settings, self.plan)
+            self._build_queue()
+            for channel in self.sessions.values():
+                channel.paths = self._paths(channel.id)
+                channel.use_table(self.plan.table(channel.session_level, channel.severity))
+
+    def _revive(self) -> None:
+        """Start the threads, at the first record and again after `close`."""
+        with self.lock:
+            if self._live:
+                return
+            self.listener.start()
+            self._live = self.listener.is_running
+        if self._live:
+            self.keeper.submit(self._note)
+            self.keeper.watch()
+
+    def _note(self) -> None:
+        try:
+            note_root(self.directory)
+        except OSError as error:
+            self.reporter.report("roots", f"commands will need --dir to find {self.directory}: {error}")
+
+    def close(self, timeout: float = STOP_TIMEOUT) -> None:
+        """
+        Write what is queued, stop the threads and give every descriptor back. The next record starts them again.
+
+        Args:
+            timeout: Seconds that all of it may take. What a disk too slow for that holds up is left to the threads.
+        """
+        deadline = time.monotonic() + timeout
+
+        def left() -> float:
+            return max(deadline - time.monotonic(), LEAST_WAIT)
+
+        with self.lock:
+            self._live = False
+        self.listener.stop(left())
+        if self.listener.is_running:
+            waiting = len(self.queue) + self.listener.in_hand
+            self.reporter.report("close", f"{waiting} entries for {self.directory} were not written within {timeout} s")
+            return
+        self.keeper.stop(left())
+        self.syncer.stop(left())
+        self.router.close()
+        self.router.lease.give_back()
+
+    def finish(self, reason: str) -> None:
+        """
+        The process ends: end its sessions, write what can be written, and say what could not be.
+        """
+        for channel in [*self.sessions.values()]:
+            self.end(channel, reason, linger=0.0)
+        self.close()
+        self.router.give_up()
+
+    def after_fork_in_child(self) -> None:
+        """
+        Begin anew in a forked child. What is queued is the parent's to write; the sessions go on.
+        """
+        self.lock = threading.RLock()
+        self._live = False
+        self.losses.reset()
+        self.keeper.reset()
+        self.syncer.reset()
+        self.router.forget()
+        self._build_queue()
+        for channel in [*self.sessions.values()]:
+            if channel.closed:
+                del self.sessions[channel.id]
+            else:
+                self.router.inherit(channel)
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        session_id: str | None = None,
+        *,
+        level: SessionLevel | None = None,
+        severity: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        command: list[str] | str | None = None,
+        implicit: bool = False,
+    ) -> tuple[Channel, bool]:
+        """
+        Begin a session, or give the one that runs under that id in this process, and tell whether it is new.
+
+        Raises:
+            InvalidSessionIdError: If the id is no text or empty.
+        """
+        session_id = str(uuid.uuid4()) if session_id is None else check_id(session_id)
+        with self.lock:
+            channel = self.sessions.get(session_id)
+            if channel is not None and not channel.closed:
+                return channel, False
+            level = level or self.settings.level_for(session_id)
+            table = self.plan.table(level, self.settings.severity if severity is None else severity)
+            channel = self.channel_type(self, session_id, self._paths(session_id), table, implicit)
+            begin: dict[str, Any] = {"level": level.value}
+            if metadata:
+                channel.app_metadata = begin["metadata"] = dict(metadata)
+            if command is not None:
+                begin["command"] = command
+            if implicit:
+                begin["implicit"] = True
+            self._begin(channel, StartCommand(channel, channel.opened, begin))
+        return channel, True
+
+    def _begin(self, channel: Channel, start: StartCommand) -> None:
+        self._command(start)  # before anybody can find the session and put an entry ahead of it
+        self.sessions[channel.id] = channel
+        self._ended.pop(channel.id, None)
+        if self._live:
+            self.keeper.watch()
+
+    def adopt(self, channel: Channel, start: StartCommand, level: SessionLevel | None) -> None:
+        """
+        Take over a session that began before there was a handler.
+
+        Args:
+            channel: The session.
+
+            start: Its start.
+
+            level: The session level that was asked for, None for this root's own.
+        """
+        with self.lock:
+            level = level or self.settings.level_for(channel.id)
+            channel.root = self
+            channel.paths = self._paths(channel.id)
+            channel.use_table(self.plan.table(level, channel.severity or self.settings.severity))
+            start.begin = {**start.begin, "level": level.value}
+            self._begin(channel, start)
+
+    def _paths(self, session_id: str) -> SessionPaths:
+        single = self.settings.single_file
+        return SessionPaths(
+            self.directory, self.settings.layout, directory_name(session_id), str(single) if single else None
+        )
+
+    def find(self, record: LogRecord) -> Channel | None:
+        """
+        The session that an ordinary record belongs to; None if it has none or must not have one.
+        """
+        session_id = find_session_id(record, self.settings.logger_prefixes) or self.settings.default_session
+        if session_id is None:
+            self.unrouted += 1
+            return None
+        channel = self.sessions.get(session_id)
+        return channel if channel is not None and not channel.closed else self._find_other(record, session_id)
+
+    def _find_other(self, record: LogRecord, session_id: str) -> Channel | None:
+        """A record whose session is not open here: a child logger of one that is, a late one, or the first of a new one."""
+        if "session_id" not in record.__dict__ and record.name.endswith(session_id):
+            parent = session_id
+            while "." in parent:
+                parent = parent.rpartition(".")[0]
+                known = self.sessions.get(parent)
+                if known is not None and not known.closed:
+                    return known
+        if session_id in self._ended or session_id in self.sessions:
+            self.count_late(session_id)
+            return None
+        if not self.settings.implicit:
+            self.unrouted += 1
+            return None
+        if sum(known.implicit for known in [*self.sessions.values()]) >= self.settings.max_sessions:
+            self.losses.count(None, "max_sessions")
+            self.reporter.report("max_sessions", f"more than {self.settings.max_sessions} sessions began by a record alone")
+            return None
+        return self.open(session_id, implicit=True)[0]
+
+    def count_late(self, session_id: str) -> None:
+        """
+        Somebody still logs to a session that has ended.
+        """
+        self.losses.count(None, "late")
+        self.reporter.report(f"late {session_id}", f"session {session_id!r} has ended; what still names it is left out")
+
+    def end(
+        self, channel: Channel, reason: str, data: Mapping[str, Any] | None = None, *, linger: float | None = None
+    ) -> bool:
+        """
+        End a session, and tell whether it still ran.
+
+        Late lines are let in for *linger* seconds (by default the settings' ``end_linger``).
+        """
+        linger = self.settings.end_linger if linger is None else linger
+        with self.lock:
+            if channel.closed or (channel.ending and linger):
+                return False
+            created = time.time()
+            end = {"reason": reason, "created": created, "data": dict(data or {})}
+            if linger:
+                channel.ending = True
+                self._revive()
+                self.keeper.submit(lambda: self._end_now(channel, end), linger)
+                return True
+        self._end_now(channel, end)
+        return True
+
+    def _end_now(self, channel: Channel, end: dict[str, Any]) -> None:
+        with self.lock:
+            if channel.closed:
+                return
+            channel.closed = True
+            # An idle implicit session begins again with its next record; one that was ended does not.
+            if end["reason"] != "idle":
+                self._ended[channel.id] = None
+                if len(self._ended) > MAX_ENDED:
+                    self._ended.popitem(last=False)
+        self._command(EndCommand(channel, end))
+
+    def forget(self, channel: Channel) -> None:
+        """
+        A session's last line is written.
+        """
+        with self.lock:
+            if self.sessions.get(channel.id) is channel:
+                del self.sessions[channel.id]
+
+    def set_level(
+        self, channel: Channel, level: SessionLevel | None = None, severity: int | None = None, by: str = "app"
+    ) -> dict[str, Any] | None:
+        """
+        Change a session's level, its severity threshold, or both, and give what changed; None if nothing did.
+
+        Raises:
+            SessionNotFoundError: If it has ended.
+        """
+        with self.lock:
+            if channel.closed:
+                raise SessionNotFoundError(f"session {channel.id!r} has ended; its level can't change", channel.id)
+            before = channel.table
+            table = self.plan.table(level or before.level, before.severity if severity is None else severity)
+            if table is before:
+                return None
+            change: dict[str, Any] = {"from": before.level.value, "to": table.level.value, "by": by}
+            if table.severity != before.severity:
+                change["severity"] = self.router.severity_name(table.severity) or "off"
+            # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes last.
+            command = LevelCommand(channel, time.time(), change)
+            if table.level > before.level:
+                self._command(command)
+                channel.use_table(table)
+            else:
+                channel.use_table(table)
+                self._command(command)
+        return change
+
+    def set_level_by_name(self, channel: Channel, name: str, by: str = "app") -> dict[str, Any] | None:
+        """
+        Change a session's level by a word of either vocabulary, a session level or a severity. Gives what changed.
+
+        Raises:
+            ConfigurationError: If it is a word of neither.
+
+            SessionNotFoundError: If the session has ended.
+        """
+        try:
+            level = SessionLevel.parse(name)
+        except ConfigurationError as error:
+            try:
+                severity = parse_severity(name)
+            except ConfigurationError:
+                raise ConfigurationError(f"{error.message}, or a severity: debug, info, warning, error, off") from None
+            return self.set_level(channel, severity=severity, by=by)
+        return self.set_level(channel, level, by=by)
+
+    # -- the queue ---------------------------------------------------------------------------------------------------
+
+    def put(self, entry: Entry, size: int) -> bool:
+        """
+        Queue an entry, or count it as lost and give False.
+        """
+        if entry.channel.closed:
+            self.count_late(entry.channel.id)
+            return False
+        if not self._live:
+            self._revive()
+        if not self.queue.put(entry, entry.route.priority, size):
+            self.losses.count(entry.channel, "queue_full")
+            self.reporter.report("queue_full", f"the queue of {self.directory} is full; entries are left out and counted")
+            return False
+        if not self._live:
+            self.listener.drain()
+        return True
+
+    def _command(self, command: Any) -> None:
+        if not self.settings.enabled:
+            if isinstance(command, EndCommand):
+                self.forget(command.channel)
+            return
+        if not self._live:
+            self._revive()
+        self.queue.put_always(command)
+        if not self._live:
+            self.listener.drain()
+
+    def flush(self, timeout: float = STOP_TIMEOUT, *, durable: bool = False) -> bool:
+        """
+        Wait until everything logged before is in its files, and *durable*: on the disk.
+
+        Returns:
+            Whether that was so within *timeout* seconds.
+        """
+        if not self._live and not durable:
+            self.listener.drain()
+            return True
+        if not durable:
+            return self.listener.flush(timeout)
+        return self.durable_barrier().wait(timeout)
+
+    def durable_barrier(self, channel: Channel | None = None) -> Barrier:
+        """
+        A barrier that is reached when everything before it is on the disk; its *error* tells what could not be.
+        """
+        barrier = Barrier()
+
+        def sync(router: Router) -> None:
+            files = channel.files if channel is not None else None
+            if files is not None and files.waiting_entries:
+                barrier.error = OSError(f"session {files.channel.id!r} could not be written yet")
+            router.syncer.sync_for(barrier)
+
+        self._command(CallCommand(sync))
+        self.queue.wake(urgent=True)
+        return barrier
+
+    def _look(self) -> bool:
+        """The keeper's tick: levels set from outside, and our counters for others to see."""
+        for request in self.control.changed():
+            channel = self.sessions.get(request.session)
+            if channel is None or channel.closed or request.at < channel.opened:
+                continue
+            try:
+                self.set_level_by_name(channel, request.level, by="command")
+            except (ConfigurationError, SessionNotFoundError) as error:
+                self.reporter.report(f"control {request.session}", str(error))
+        if self.sessions and not self.listener.is_running and self._live:
+            self._live = False
+            self._revive()
+        self.router.lease.write({"stats": self.stats()})
+        return bool(self.sessions) and self._live
+
+    def stats(self) -> dict[str, Any]:
+        """
+        Counters since this process began: ``accepted = written + dropped + pending``.
+        """
+        pending = len(self.queue) + self.listener.in_hand + self.router.waiting
+        dropped = dict(self.losses.by_reason)
+        written = self.router.written
+        return {
+            "accepted": written + sum(dropped.values()) + pending,
+            "written": written,
+            "dropped": dropped,
+            "pending": pending,
+            "unrouted": self.unrouted,
+            "sessions": len(self.sessions),
+            "batches": self.router.batches,
+            "rotations": self.router.rotations,
+            "unlocked": self.router.unlocked,
+            "open_files": self.router.open_files,
+            "syncs": self.syncer.syncs,
+            "errors": self.reporter.errors,
+            "last_error": self.reporter.last_error,
+        }

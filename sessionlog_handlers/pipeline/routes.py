@@ -1,0 +1,160 @@
+"""
+Which files of a session take which event: worked out once for each level, then one look-up a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sessionlog_handlers.events import FRAME_EVENTS, UNCONDITIONAL_EVENTS, EventCatalogue, EventType
+from sessionlog_handlers.formats.line import LineFormat
+from sessionlog_handlers.formats.registry import get_format
+from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel
+from sessionlog_handlers.settings.layouts import FileSpec
+from sessionlog_handlers.settings.model import Settings
+
+# Who is refused first when the queue fills, as positions in `queue.MARKS`.
+SHED_FULL, SHED_DEBUG, SHED_PROMPTS, SHED_SIGNALS, SHED_LAST = range(5)
+
+TERMINAL_EVENTS = frozenset({"output", "input", "resize", "header", "exit", "gap", "suppressed"})
+
+_FULL_RANK = SessionLevel.FULL.rank
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    Where one event goes at one session level.
+
+    Args:
+        event: The event's name.
+
+        type: What the catalogue says of it; for ordinary records a type of their class.
+
+        files: The layout's files that take it, by number.
+
+        formats: The formats that these files need, by number.
+
+        priority: Its position among the queue's marks.
+
+        durable: Whether it is synced within a second.
+
+        sampled: The share of it that is kept, below 1.0 only where sampling is on.
+    """
+
+    event: str
+    type: EventType
+    files: tuple[int, ...]
+    formats: tuple[int, ...]
+    priority: int
+    durable: bool
+    sampled: float = 1.0
+
+
+class RouteTable:
+    """
+    All routes at one session level and severity threshold.
+
+    Args:
+        plan: What does not depend on the level.
+
+        level: The session level.
+
+        severity: The threshold, a stdlib number; 0 for none.
+    """
+
+    def __init__(self, plan: Plan, level: SessionLevel, severity: int) -> None:
+        self.level = level
+        self.severity = severity
+        self._plan = plan
+        self._events: dict[str, Route | None] = {}
+        self.ordinary: tuple[Route | None, ...] = tuple(
+            self._ordinary(rank_level) for rank_level in LEVELS_BY_RANK
+        )  # by the record's class, as a rank
+
+    def event(self, name: str) -> Route | None:
+        """
+        The route of that event, or None if no file takes it.
+        """
+        try:
+            return self._events[name]
+        except KeyError:
+            known = self._plan.catalogue.get(name)
+            route = self._route(known, self._priority(known), self._plan.sampling.get(name, 1.0))
+            if known.name in self._plan.catalogue.types or len(self._events) < self._plan.max_names:
+                self._events[name] = route
+            return route
+
+    @staticmethod
+    def _priority(event: EventType) -> int:
+        if event.session_level is SessionLevel.FULL:
+            return SHED_FULL
+        if event.audit or event.session_level is SessionLevel.SPAWNS:
+            return SHED_LAST
+        return SHED_PROMPTS if event.session_level is SessionLevel.PROMPTS else SHED_SIGNALS
+
+    def _ordinary(self, record_class: SessionLevel) -> Route | None:
+        # The severity of an ordinary record is its own; whoever uses the route compares it with the threshold.
+        by_class = {SessionLevel.FULL: SHED_DEBUG, SessionLevel.PROMPTS: SHED_PROMPTS}
+        passing = EventType("log", record_class, severity=max(self.severity, record_class.number))
+        return self._route(passing, by_class.get(record_class, SHED_SIGNALS), 1.0)
+
+    def _route(self, event: EventType, priority: int, sampled: float) -> Route | None:
+        settings = self._plan.settings
+        specs = settings.layout.files if settings.enabled else ()
+        files = tuple(index for index, spec in enumerate(specs) if self._takes(spec, event))
+        if not files:
+            return None
+        formats = tuple(dict.fromkeys(self._plan.format_of_file[index] for index in files))
+        return Route(event.name, event, files, formats, priority, event.durable, sampled)
+
+    def _takes(self, spec: FileSpec, event: EventType) -> bool:
+        by_level = event.name in UNCONDITIONAL_EVENTS or (
+            event.session_level.rank <= self.level.rank
+            and (event.severity >= self.severity or event.name in FRAME_EVENTS)
+        )
+        # Audit files ignore the session level for every class but `full`.
+        audited = event.session_level is not SessionLevel.FULL or self.level is SessionLevel.FULL
+        match spec.takes:
+            case "level":
+                return by_level
+            case "user" | "system":
+                return event.audit == spec.takes and audited
+            case "rest":
+                return event.audit != "user" and (by_level or (event.audit == "system" and audited))
+            case "bytes":
+                return event.name in TERMINAL_EVENTS and by_level
+            case "records":
+                return event.name not in TERMINAL_EVENTS and by_level
+
+
+class Plan:
+    """
+    What all sessions of a root share: its formats, its catalogue, and one table of routes for each level in use.
+
+    Args:
+        settings: The handler's settings.
+    """
+
+    max_names = 4096  # unknown event names whose route is remembered, per table
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalogue = EventCatalogue(settings.events)
+        self.sampling = dict(settings.sampling)
+        names = tuple(dict.fromkeys(spec.format for spec in settings.layout.files))
+        self.formats: tuple[LineFormat, ...] = tuple(
+            get_format(name, max_record_bytes=settings.max_record_bytes, content=settings.content) for name in names
+        )
+        self.format_of_file = tuple(names.index(spec.format) for spec in settings.layout.files)
+        self._tables: dict[tuple[SessionLevel, int], RouteTable] = {}
+
+    def table(self, level: SessionLevel, severity: int) -> RouteTable:
+        """
+        The routes at that level and threshold.
+        """
+        key = (level, severity)
+        try:
+            return self._tables[key]
+        except KeyError:
+            return self._tables.setdefault(key, RouteTable(self, level, severity))

@@ -1,0 +1,393 @@
+"""
+One session on the listener's side: numbers its lines, keeps them until they are written, and keeps its metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sessionlog_handlers.formats.line import Fields, Head
+from sessionlog_handlers.formats.timestamps import format_ms
+from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.claim import claim
+from sessionlog_handlers.pipeline.locks import FileLock
+from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
+from sessionlog_handlers.pipeline.routes import Route
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.router import Router
+
+FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
+LONGEST_RETRY = 5.0
+REFRESH = 5.0  # seconds between two writes of metadata.json only for the sake of its counters
+ROTATION_SIZES = 10  # sizes of the last rotated files that metadata.json keeps
+ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
+
+
+class Pending:
+    """
+    Lines on their way to one file.
+
+    Args:
+        lines: Each with its line end.
+
+        counts: For each line whether it counts as an entry: an audit line's twin in the log already does.
+    """
+
+    __slots__ = ("counts", "durable", "lines")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.counts = bytearray()
+        self.durable = False
+
+
+class SessionFiles:
+    """
+    The files of one session, as the listener's thread sees them.
+
+    Args:
+        channel: The session on the caller's side.
+
+        router: Shares out descriptors, locks and threads.
+
+        start: When it started, in seconds since the epoch.
+
+        begin: What to say in ``session_start``.
+
+        inherited: Whether a parent process began it; then nothing is done for it before its first entry.
+    """
+
+    __slots__ = (
+        "_begin",
+        "_changes",
+        "_inherited",
+        "_metadata_due",
+        "_pending",
+        "_refreshed",
+        "_retry",
+        "_rotations",
+        "_router",
+        "_start",
+        "_waiting",
+        "channel",
+        "claimed",
+        "dropped",
+        "end",
+        "last_used",
+        "lock",
+        "owner",
+        "pid",
+        "retry_at",
+        "seq",
+        "written",
+    )
+
+    def __init__(
+        self, channel: Channel, router: Router, start: float, begin: Mapping[str, Any], *, inherited: bool = False
+    ) -> None:
+        self.channel = channel
+        self._router = router
+        self._start = start
+        self._begin = begin
+        self._inherited = inherited
+        self._pending: dict[int, Pending] = {}
+        self._waiting: list[Entry] = []  # came before the session's place on the disk could be had
+        self._changes: list[dict[str, Any]] = []  # of the level, not yet in metadata.json
+        self._rotations: dict[str, list[int]] = {}  # by file: sizes of files rotated since metadata.json was written
+        self._metadata_due = False
+        self._refreshed = 0.0
+        self._retry = FIRST_RETRY
+        self.retry_at = 0.0
+        self.lock: FileLock = router.lock_for(channel)
+        self.claimed = ""  # the lease under which metadata.json knows this process
+        self.owner = False
+        self.pid = 0  # stands in the lines if this process did not begin the session
+        self.seq = 0
+        self.written = 0
+        self.dropped = 0
+        self.last_used = time.monotonic()
+        self.end: dict[str, Any] | None = None  # what `session_end` will say, once it was called for
+
+    # -- what arrives ------------------------------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """
+        Take an entry: make its line and put it before the files that it goes to.
+        """
+        if not self.claimed:
+            self._waiting.append(entry)
+            return
+        route = entry.route
+        self.seq += 1
+        head = Head(entry.created, entry.level, self.channel.id, route.event, self.seq, self.pid, entry.elapsed)
+        formats = self._router.plan.formats
+        payload = entry.payload
+        if isinstance(payload, list):
+            lines = {index: formats[index].assemble(head, part) for index, part in zip(route.formats, payload, strict=True)}
+        else:
+            lines = {index: formats[index].assemble(head, payload) for index in route.formats}
+        self._spread(route, lines, counts=1)
+
+    def say(self, event: str, data: Mapping[str, Any], created: float = 0.0) -> None:
+        """
+        Add a line of our own, such as ``log_rotated``. It is not counted as an entry.
+        """
+        route = self.channel.table.event(event)
+        if route is None:
+            return
+        self.seq += 1
+        head = Head(created or time.time(), route.type.level, self.channel.id, event, self.seq, self.pid)
+        formats = self._router.plan.formats
+        lines = {index: formats[index].assemble(head, formats[index].fields(event, data)) for index in route.formats}
+        self._spread(route, lines, counts=0)
+
+    def _spread(self, route: Route, lines: dict[int, bytes], counts: int) -> None:
+        format_of_file = self._router.plan.format_of_file
+        for index in route.files:
+            pending = self._pending.get(index)
+            if pending is None:
+                pending = self._pending[index] = Pending()
+            pending.lines.append(lines[format_of_file[index]])
+            pending.counts.append(counts)
+            pending.durable |= route.durable
+            counts = 0
+
+    def change_level(self, change: dict[str, Any], created: float) -> None:
+        """
+        Note a change of the session's level, in the log and in ``metadata.json``.
+        """
+        if self.claimed:
+            self.say("level_change", change, created)
+        self._changes.append({"at": format_ms(created), **change})
+        self._metadata_due = True
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is still to be written."""
+        return bool(self._pending or self._waiting or not self.claimed or self._metadata_due or self.end)
+
+    def flush(self) -> bool:
+        """
+        Write what is pending, under the session's lock. Gives False if it could not be and was put off.
+        """
+        self.last_used = time.monotonic()
+        if self._inherited and self.end is not None and not self.claimed and not self._waiting:
+            self._router.session_over(self)
+            return True
+        locked = self.lock.acquire()
+        if not locked:
+            self._router.unlocked += 1
+        try:
+            if not self.claimed or self.claimed != self._router.lease_name:
+                self._claim()
+            if self.channel.files is not self:  # refused: the session was ended on purpose
+                return True
+            self._write_rounds(locked)
+            if self.end is not None:
+                self._finish(locked)
+            elif self._metadata_due or self.last_used - self._refreshed > REFRESH:
+                self._save_metadata()
+        except OSError as error:
+            self._put_off(error)
+            return False
+        finally:
+            if locked:
+                self.lock.release()
+        if self.retry_at:
+            self.retry_at, self._retry = 0.0, FIRST_RETRY
+            self._router.recovered(self)
+        return True
+
+    def _claim(self) -> None:
+        """Take the session's place on the disk, then make the lines of what came before it could be had."""
+        found = claim(self.channel, self._router, format_ms(self._start))
+        if found.refused:
+            self._router.refuse(self, len(self._waiting))
+            return
+        self.owner = found.owner
+        self.pid = 0 if found.owner else os.getpid()
+        first = not self.claimed
+        self.claimed = self._router.lease_name
+        if first:
+            self.seq = found.seq
+            if found.crashed:
+                self.say("session_crashed", found.crashed)
+            if found.owner:
+                self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
+        self._save_metadata()
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            self.add(entry)
+
+    def _write_rounds(self, locked: bool) -> None:
+        for _ in range(ROUNDS):
+            if not self._pending:
+                return
+            error: OSError | None = None
+            for index in sorted(self._pending):
+                error = self._write_file(index, locked) or error
+            if error:
+                raise error
+
+    def _write_file(self, index: int, locked: bool) -> OSError | None:
+        pending = self._pending[index]
+        path = self.channel.paths.file(index)
+        writer = self._router.writer(path)
+        done = writer.append(pending.lines, rotate=locked)
+        if done:
+            entries = sum(pending.counts[:done])
+            self.written += entries
+            self._router.count_written(entries)
+            if pending.durable:
+                self._router.syncer.add(path, new=writer.is_new)
+                writer.is_new = False
+        del pending.lines[:done], pending.counts[:done]
+        if not pending.lines:
+            del self._pending[index]
+        if writer.rotated:
+            self._note_rotation(index, path, writer.rotated)
+            writer.rotated = []
+        return writer.error
+
+    def _note_rotation(self, index: int, path: str, rotated: list[str]) -> None:
+        name = os.path.basename(path)
+        for archive in rotated:
+            size = 0
+            with suppress(OSError):
+                size = os.stat(archive).st_size
+            self._rotations.setdefault(name, []).append(size)
+            if self.end is None:  # nothing may follow the end line
+                self.say("log_rotated", {"file": name, "archive": os.path.basename(archive), "bytes": size})
+        self._metadata_due = True
+        self._router.file_rotated(self, index)
+
+    # -- trouble -----------------------------------------------------------------------------------------------------
+
+    def _put_off(self, error: OSError) -> None:
+        """Keep what could not be written, as far as the backlog reaches, and try again later."""
+        self.retry_at = time.monotonic() + self._retry
+        self._retry = min(self._retry * 2, LONGEST_RETRY)
+        self._router.put_off(self, error)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much memory the unwritten lines hold."""
+        lines = sum(len(line) for pending in self._pending.values() for line in pending.lines)
+        return lines + sum(_entry_size(entry) for entry in self._waiting)
+
+    @property
+    def waiting_entries(self) -> int:
+        """How many entries wait to be written."""
+        return len(self._waiting) + sum(sum(pending.counts) for pending in self._pending.values())
+
+    def trim(self, excess: int) -> None:
+        """
+        Give up the newest entries until *excess* bytes are free, and count them as lost.
+        """
+        lost = 0
+        while excess > 0 and self._waiting:
+            excess -= _entry_size(self._waiting.pop())
+            lost += 1
+        for pending in self._pending.values():
+            while excess > 0 and pending.lines:
+                excess -= len(pending.lines.pop())
+                lost += pending.counts.pop()
+        self._pending = {index: pending for index, pending in self._pending.items() if pending.lines}
+        if lost:
+            self._router.losses.count(self.channel, "write_error", lost)
+
+    def give_up(self) -> int:
+        """
+        The end of the process: drop what could still not be written, and give the number of entries.
+        """
+        before = self._router.losses.by_reason["write_error"]
+        self.trim(1 << 62)
+        return self._router.losses.by_reason["write_error"] - before
+
+    # -- metadata and the end ----------------------------------------------------------------------------------------
+
+    def _save_metadata(self) -> None:
+        """Bring our part of ``metadata.json`` up to date. The session's lock is held."""
+        if self._router.settings.single_file:
+            self._metadata_due = False
+            return
+        path = self.channel.paths.metadata
+        metadata = read_metadata(path) or self.fresh_metadata()
+        metadata.level = self.channel.session_level.value
+        metadata.severity = self._router.severity_name(self.channel.severity)
+        metadata.level_history = [*metadata.level_history, *self._changes]
+        if self.owner:
+            metadata.owner, metadata.pid, metadata.seq = self.claimed, os.getpid(), self.seq
+            metadata.state, metadata.end, metadata.reason = "running", None, None
+        metadata.writers = {
+            name: writer for name, writer in metadata.writers.items() if writer.get("pid") != os.getpid() or name == self.claimed
+        }
+        metadata.writers[self.claimed] = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "written": self.written,
+            "dropped": self.dropped,
+            "seq": self.seq,
+        }
+        for name, sizes in self._rotations.items():
+            seen = metadata.rotations.get(name, {})
+            metadata.rotations[name] = {
+                "count": int(seen.get("count", 0)) + len(sizes),
+                "last": format_ms(time.time()),
+                "sizes": [*seen.get("sizes", []), *sizes][-ROTATION_SIZES:],
+            }
+        if self.end is not None:
+            if self.owner:
+                metadata.state, metadata.end, metadata.reason = "ended", self.end["at"], self.end["reason"]
+            metadata.writers.pop(self.claimed, None)
+        write_metadata(path, metadata, self._router.settings.file_mode)
+        self._changes, self._rotations = [], {}
+        self._metadata_due = False
+        self._refreshed = time.monotonic()
+
+    def fresh_metadata(self) -> Metadata:
+        """
+        The metadata of a session that was never on this disk.
+        """
+        begin = self._begin
+        return Metadata(
+            session=self.channel.id,
+            start=format_ms(self._start),
+            implicit=self.channel.implicit,
+            command=begin.get("command"),
+            metadata=dict(begin.get("metadata", {})),
+            config=self._router.config_summary,
+            files=self._router.file_names(self.channel),
+        )
+
+    def _finish(self, locked: bool) -> None:
+        """The session's last lines, then its metadata. What can't be written yet is tried again like any other line."""
+        end = self.end
+        if end is None:
+            return
+        if not end.get("said"):
+            for event, left_out in self.channel.take_left_out().items():
+                self.say("log_dropped", {"reason": "sampling", "event": event, "count": left_out})
+            if self.owner:
+                data = {"reason": end["reason"], "seconds": round(end["created"] - self._start, 3), **end["data"]}
+                self.say("session_end", data, end["created"])
+            end["said"] = True
+        self._write_rounds(locked)
+        self._save_metadata()
+        self.end = None
+        self._router.session_over(self)
+
+
+def _entry_size(entry: Entry) -> int:
+    payload = entry.payload
+    if isinstance(payload, Fields):
+        return payload.size
+    return sum(part.size for part in payload) if isinstance(payload, list) else len(payload)

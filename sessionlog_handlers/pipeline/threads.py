@@ -1,0 +1,34 @@
+"""
+Starting the package's threads, and the one rule about it: none after the interpreter has begun to end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+_forbidden = False
+
+
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread | None:
+    """
+    Start a daemon thread; None if there can be none any more, and its work must be done by whoever asks for it.
+
+    At the interpreter's end a daemon thread is stopped wherever it is, so what it was given would be lost.
+    """
+    if _forbidden:
+        return None
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
+def forbid_threads() -> None:
+    """
+    From now on there are no new threads. Called at the interpreter's end.
+    """
+    global _forbidden
+    _forbidden = True

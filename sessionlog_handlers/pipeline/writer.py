@@ -1,0 +1,266 @@
+"""
+One append-only file: opened safely, checked for being the right one, rotated, and written with one call a batch.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+
+from sessionlog_handlers.pipeline.files import make_directory, open_for_append
+from sessionlog_handlers.pipeline.rotation import RotationPolicy, make_room
+
+
+class Descriptor:
+    """
+    What concurrent-log-handler's stale check wants of a stream, on a bare descriptor: no buffer, so nothing to lose.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    @property
+    def closed(self) -> bool:
+        """Whether the descriptor was given back."""
+        return self._number < 0
+
+    def fileno(self) -> int:
+        """The descriptor's number."""
+        return self._number
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the reading position; appending does not depend on it."""
+        return os.lseek(self._number, offset, whence)
+
+    def tell(self) -> int:
+        """The reading position."""
+        return os.lseek(self._number, 0, os.SEEK_CUR)
+
+
+class Writer(ConcurrentRotatingFileHandler):
+    """
+    A log file that several processes append to and rotate.
+
+    It takes its stale check, its naming and its `namer` and `rotator` hooks from concurrent-log-handler, but is not
+    registered with `logging`: the listener makes and closes writers, and must never wait for `logging`'s locks.
+    The caller holds the file's lock; a writer has none of its own.
+
+    Args:
+        path: The file.
+
+        rotation: When to start a new one.
+
+        file_mode: Permission bits of new files.
+
+        directory_mode: Permission bits of a directory that has to be made again.
+
+        before_rotation: Called with the descriptor of the file that is about to be renamed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        rotation: RotationPolicy,
+        *,
+        file_mode: int = 0o600,
+        directory_mode: int = 0o700,
+        before_rotation: Callable[[int], None] | None = None,
+    ) -> None:
+        self.baseFilename = path
+        self._prepare(rotation, file_mode, directory_mode, before_rotation)
+
+    def _prepare(
+        self,
+        rotation: RotationPolicy,
+        file_mode: int,
+        directory_mode: int,
+        before_rotation: Callable[[int], None] | None = None,
+    ) -> None:
+        # What concurrent-log-handler's methods read of its own __init__, which would register the handler.
+        self.stream: Descriptor | None = None  # type: ignore[assignment]  # the base class wants a text stream
+        self.is_posix = os.name == "posix"
+        self._actual_keep_log_stream_open = True
+        self._debug = False
+
+        self.rotation = rotation
+        self.rotated: list[str] = []  # names that this writer gave to full files, until somebody collects them
+        self.error: OSError | None = None  # why the last append was cut short
+        self.rotation_error: OSError | None = None  # why the last rotation was put off
+        self._file_mode = file_mode
+        self._directory_mode = directory_mode
+        self._before_rotation = before_rotation
+        self.is_new = False  # the file was empty when it was opened; reset by whoever syncs its directory
+        self._end = -1  # the file's size after our last write; another size means that somebody else wrote
+        self._torn = False
+        self._devices = False
+        self._open_flags = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.baseFilename}>"
+
+    @property
+    def descriptor(self) -> int:
+        """The open file's descriptor, -1 if it is closed."""
+        return self.stream.fileno() if self.stream else -1
+
+    def append(self, lines: Sequence[bytes], *, rotate: bool) -> int:
+        """
+        Append whole lines and give the number of those that are in the file.
+
+        A number below ``len(lines)`` means that *error* holds the reason; the rest was not written, and no part of it is
+        left behind. Never raises `OSError`.
+
+        Args:
+            lines: Each with its line end.
+
+            rotate: Whether a new file may be started; only with the file's lock held.
+        """
+        self.error = None
+        done = 0
+        rotate = rotate and self.rotation.backup_count > 0
+        try:
+            while done < len(lines):
+                found = self.ready()
+                stop = len(lines)
+                if rotate and stat.S_ISREG(found.st_mode) and found.st_size:
+                    if self.rotation.is_over(found.st_mtime) or len(lines[done]) > self.rotation.room(found.st_size):
+                        rotate = self._try_rotation()
+                        continue
+                    stop = self._fitting(lines, done, self.rotation.room(found.st_size))
+                elif rotate:
+                    stop = self._fitting(lines, done, self.rotation.room(0))
+                done += self._write(lines[done:stop], found.st_size)
+                if self.error:
+                    break
+        except OSError as error:
+            self.error = error
+            self.release()
+        return done
+
+    def _try_rotation(self) -> bool:
+        """Rotate, or go on with the same file: a log that grew too long is better than one that stopped."""
+        try:
+            self.rotate_file()
+        except OSError as error:
+            self.rotation_error = error
+            return False
+        self.rotation_error = None
+        return True
+
+    def ready(self) -> os.stat_result:
+        """
+        Make sure that the right file is open and ends with a line end, and give its state.
+        """
+        self._check_stream()
+        if self.stream is None:
+            self._open_file()
+        found = os.fstat(self.descriptor)
+        if found.st_size != self._end and stat.S_ISREG(found.st_mode):
+            self._torn = found.st_size > 0 and os.pread(self.descriptor, 1, found.st_size - 1) != b"\n"
+            self._end = found.st_size
+        return found
+
+    def _open_file(self) -> None:
+        def opened() -> int:
+            return open_for_append(
+                self.baseFilename, self._file_mode, extra_flags=self._open_flags, devices=self._devices
+            )
+
+        try:
+            number = opened()
+        except FileNotFoundError:
+            make_directory(os.path.dirname(self.baseFilename) or ".", self._directory_mode)
+            number = opened()
+        self._open_flags = 0
+        self.stream = Descriptor(number)
+        self.is_new = os.fstat(number).st_size == 0
+        self._end = -1
+
+    @staticmethod
+    def _fitting(lines: Sequence[bytes], start: int, room: int) -> int:
+        """The end of the run of lines that fits into *room* bytes; at least one line."""
+        stop = start + 1
+        room -= len(lines[start])
+        while stop < len(lines) and len(lines[stop]) <= room:
+            room -= len(lines[stop])
+            stop += 1
+        return stop
+
+    def _write(self, lines: Sequence[bytes], size: int) -> int:
+        """One write for the run. After a failure in its midst, whole lines stay and the part of one is taken back."""
+        content = b"".join(lines)
+        if self._torn:
+            content = b"\n" + content
+        written = 0
+        try:
+            while written < len(content):
+                written += os.write(self.descriptor, content[written:] if written else content)
+        except OSError as error:
+            self.error = error
+            if not written:
+                return 0
+            return self._keep_whole_lines(lines, size, written)
+        self._torn = False
+        self._end = size + written
+        return len(lines)
+
+    def _keep_whole_lines(self, lines: Sequence[bytes], size: int, written: int) -> int:
+        whole = 1 if self._torn else 0  # the line end that came first
+        done = 0
+        while done < len(lines) and whole + len(lines[done]) <= written:
+            whole += len(lines[done])
+            done += 1
+        self._end = -1  # look at the file's end before the next write
+        if whole < written:
+            with suppress(OSError):
+                # Nobody appended behind us: we hold the lock, or the size says so.
+                if os.fstat(self.descriptor).st_size == size + written:
+                    os.ftruncate(self.descriptor, size + whole)
+        return done
+
+    def slot_name(self, slot: int) -> str:
+        """
+        The path of an old file, counted from 1, the youngest.
+        """
+        name: str = self.rotation_filename(f"{self.baseFilename}.{slot}")
+        return name
+
+    def rotate_file(self) -> None:
+        """
+        Move the file to slot 1 and close it; the next append starts a new one. Only with the file's lock held.
+
+        Raises:
+            OSError: If a rename fails. The file is still in its place then.
+        """
+        if self.rotation.backup_count > 0:
+            make_room(self.slot_name, self.rotation.backup_count)
+            if self._before_rotation and self.stream:
+                self._before_rotation(self.descriptor)
+            self.release()  # first: some systems can't rename an open file
+            self.rotate(self.baseFilename, self.slot_name(1))
+            self.rotated.append(self.slot_name(1))
+        self.release()
+
+    def release(self) -> None:
+        """
+        Give the descriptor back. The next append opens the file again.
+        """
+        if self.stream:
+            with suppress(OSError):
+                self.stream.close()
+        self.stream = None

@@ -1,0 +1,364 @@
+"""
+`Session`: what an app calls to start a session, say what happens in it, and end it.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from contextvars import Token
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from sessionlog_handlers import context
+from sessionlog_handlers.events import EventType
+from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
+from sessionlog_handlers.formats.encoding import safe_repr
+from sessionlog_handlers.levels import SessionLevel, severity_name
+from sessionlog_handlers.pipeline import lifecycle
+from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.queue import in_running_loop
+from sessionlog_handlers.pipeline.root import SessionRoot
+from sessionlog_handlers.pipeline.routes import Route, RouteTable
+from sessionlog_handlers.settings.values import parse_severity
+
+EVENT_LOGGER = "sessionlog.session"  # where the rare events are offered to all other handlers
+TAKEN = "_sessionlog"  # the record's attribute that says which roots have it already
+BY_ALL = "*"
+
+_event_logger = logging.getLogger(EVENT_LOGGER)
+
+
+class Session(Channel):
+    """
+    One session of the app, with a log of its own.
+
+    Get one from `start_session`. Every method may be called from any thread, never raises for what is logged
+    (`AuditWriteError`, asked for by configuration, excepted), and costs next to nothing for what the level leaves out.
+
+    As a context manager it is current for its block, and ends with it: ``return``, ``exception NAME``, ``exit CODE`` or
+    ``signal SIGINT`` is the reason.
+    """
+
+    __slots__ = ("_prompted", "_tokens")
+
+    def __init__(
+        self, root: SessionRoot, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
+    ) -> None:
+        super().__init__(root, session_id, paths, table, implicit)
+        self._tokens: list[Token[Any]] = []  # one for each `with` block that it is current in
+        self._prompted = False
+
+    @property
+    def directory(self) -> Path:
+        """The session's own directory."""
+        return Path(self.paths.directory)
+
+    @property
+    def log_path(self) -> Path:
+        """The session's log."""
+        return Path(self.paths.log)
+
+    @property
+    def level(self) -> SessionLevel:
+        """The session level now."""
+        return self.session_level
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the app said of the session when it started it."""
+        return MappingProxyType(self.app_metadata)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id!r} {'ended' if self.closed else self.level.value}>"
+
+    def event(self, name: str, /, **data: Any) -> None:
+        """
+        Log an event.
+
+        Args:
+            name: What happened, such as ``prompt_change``. Names of the catalogue bring their session level, severity and
+                audit side along; any other is of class signals.
+
+            data: Named fields, of any names and values.
+
+        Raises:
+            AuditWriteError: If the event is audited, and the handler was told to wait and to raise (``audit_durability:
+                sync``, ``audit_on_error: raise``).
+        """
+        route = self.table.event(name)
+        if route is not None:
+            self._log(route, data)
+
+    async def aevent(self, name: str, /, **data: Any) -> None:
+        """
+        Log an event from a coroutine. Where `event` would wait for the disk, this waits without blocking the loop.
+
+        Raises:
+            AuditWriteError: As `event`.
+        """
+        route = self.table.event(name)
+        if route is None or not self.accept_event(route, data):
+            return
+        self._offer(route, data)
+        if self._waits_for(route):
+            import asyncio  # only who runs a loop needs it
+
+            barrier = self.root.durable_barrier(self)
+            reached = await asyncio.to_thread(barrier.wait, self.root.settings.audit_timeout)
+            self._check(name, reached, barrier.error)
+
+    def output(self, content: bytes) -> None:
+        """
+        Log what the session's terminal put out.
+
+        Args:
+            content: The bytes as they are.
+        """
+        route = self.table.event("output")
+        if route is not None:
+            self.accept_bytes(route, content)
+
+    def input(self, content: bytes) -> None:
+        """
+        Log what was typed into the session's terminal.
+
+        Args:
+            content: The bytes as they are.
+        """
+        route = self.table.event("input")
+        if route is not None:
+            self.accept_bytes(route, content)
+
+    def prompt(self, text: str, **data: Any) -> None:
+        """
+        Log what the user asked for: the first time as ``initial_prompt``, then as ``prompt_change``.
+
+        Args:
+            text: The prompt.
+
+            data: More named fields.
+        """
+        with self.root.lock:
+            name = "prompt_change" if self._prompted else "initial_prompt"
+            self._prompted = True
+        self.event(name, **{**data, "text": text})
+
+    def error(self, error: BaseException | str, **data: Any) -> None:
+        """
+        Log an error, with its traceback if it is an exception.
+
+        Args:
+            error: The exception, or a text.
+
+            data: More named fields.
+        """
+        route = self.table.event("error")
+        if route is None:
+            return
+        if isinstance(error, BaseException):
+            data = {**data, "type": type(error).__name__, "error": _text_of(error)}
+            self._log(route, data, exc=_traceback_of(error))
+        else:
+            self._log(route, {**data, "error": str(error)})
+
+    def set_level(self, level: SessionLevel | str) -> None:
+        """
+        Change what is logged from now on. The change is logged too.
+
+        Args:
+            level: A session level (``spawns``, ``signals``, ``prompts``, ``full``), or a severity threshold (``debug``,
+                ``info``, ``warning``, ``error``; ``off`` for none).
+
+        Raises:
+            ConfigurationError: If it is none of these.
+
+            SessionNotFoundError: If the session has ended.
+        """
+        if isinstance(level, SessionLevel):
+            change = self.root.set_level(self, level)
+        else:
+            change = self.root.set_level_by_name(self, level)
+        if change:
+            self._offer_event("level_change", change)
+
+    def flush(self, timeout: float = 5.0, *, durable: bool = False) -> bool:
+        """
+        Wait until everything logged before is in its file.
+
+        Args:
+            timeout: Seconds to wait at most. (default: 5)
+
+            durable: Wait until it is on the disk, too. (default: False)
+
+        Returns:
+            Whether it is.
+        """
+        return self.root.flush(timeout, durable=durable)
+
+    def end(self, reason: str = "end", **data: Any) -> None:
+        """
+        End the session. Its last line says why; later events are refused and counted. Ending it twice does nothing.
+
+        Args:
+            reason: Why, in a word or two.
+
+            data: More named fields for the last line.
+        """
+        if self.root.end(self, str(reason), data):
+            self._offer_event("session_end", {"reason": reason, **data})
+
+    def __enter__(self) -> Session:
+        self._tokens.append(context.enter(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        context.leave(self._tokens.pop())
+        if not self._tokens:
+            self.end(_reason(error))
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _log(self, route: Route, data: Mapping[str, Any], exc: str | None = None) -> None:
+        if not self.accept_event(route, data, exc):
+            return
+        self._offer(route, data)
+        if self._waits_for(route) and not in_running_loop():
+            barrier = self.root.durable_barrier(self)
+            self._check(route.event, barrier.wait(self.root.settings.audit_timeout), barrier.error)
+
+    def _waits_for(self, route: Route) -> bool:
+        """Whether the caller of a rare audited event waits for its line to be on the disk."""
+        return (
+            self.root.settings.audit_durability == "sync"
+            and route.type.audit is not None
+            and route.type.session_level is not SessionLevel.FULL
+        )
+
+    def _check(self, event: str, reached: bool, error: Exception | None) -> None:
+        if reached and error is None:
+            return
+        seconds = self.root.settings.audit_timeout
+        reason = f"not on the disk within {seconds:g} s" if error is None else str(error)
+        message = f"audited event {event!r} of session {self.id!r} is not known to be on the disk: {reason}"
+        self.root.reporter.report(f"audit {self.id}", message)
+        if self.root.settings.audit_on_error == "raise":
+            raise AuditWriteError(message, self.id, event) from error
+
+    def _offer_event(self, name: str, data: Mapping[str, Any]) -> None:
+        route = self.table.event(name)
+        if route is not None:
+            self._offer(route, data)
+
+    def _offer(self, route: Route, data: Mapping[str, Any]) -> None:
+        """Offer a rare event to all handlers that are not ours, as a record on one logger."""
+        kind = route.type
+        if kind.session_level is SessionLevel.FULL or not _event_logger.isEnabledFor(kind.severity):
+            return
+        try:
+            record = _make_record(kind, data)
+            record.__dict__.update({"session_id": self.id, "event": kind.name, "event_data": dict(data), TAKEN: BY_ALL})
+            _event_logger.handle(record)
+        except Exception as error:  # a record factory or a filter of the app's own
+            self.root.reporter.report("offer", f"event {kind.name!r} could not be offered to other handlers: {error!r}")
+
+
+def start_session(
+    id: str | None = None,
+    *,
+    level: SessionLevel | str | None = None,
+    severity: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    command: list[str] | str | None = None,
+    handler: logging.Handler | str | None = None,
+) -> Session:
+    """
+    Start a session, or join the one that runs under that id.
+
+    Use it as a context manager, or call `Session.end` yourself; at the latest it ends with the process.
+
+    Args:
+        id: Any text that is not empty. (default: a new UUID4)
+
+        level: The session's level. (default: from the environment and the handler's settings)
+
+        severity: Leave out what is below: ``debug``, ``info``, ``warning``, ``error``. (default: the handler's)
+
+        metadata: What the app wants to remember of the session, for ``metadata.json`` and the first line.
+
+        command: What runs in the session, as arguments or as text.
+
+        handler: The `SessionHandler` that serves it, or its name. (default: the newest; before any is configured, the
+            session and its events wait for the first)
+
+    Raises:
+        InvalidSessionIdError: If *id* is no text or empty.
+
+        ConfigurationError: If *level* or *severity* is not known.
+
+        LookupError: If no handler has that name.
+    """
+    wanted = None if level is None else SessionLevel.parse(level)
+    threshold = None if severity is None else parse_severity(severity)
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise ConfigurationError(f"metadata is a mapping, and {safe_repr(metadata):.60} is {type(metadata).__name__}")
+    root = lifecycle.find_root(handler, Session)
+    session, is_new = root.open(id, level=wanted, severity=threshold, metadata=metadata, command=command)
+    if not isinstance(session, Session):
+        raise TypeError(f"this root keeps {type(session).__name__}, not Session")  # a root made by hand, without a handler
+    if is_new:
+        session._offer_event("session_start", {"level": session.level.value, **session.app_metadata})
+    return session
+
+
+def current_session() -> Session | None:
+    """
+    The session that is current here, or None; None as well where only an id is current that no handler serves.
+    """
+    here = context.current()
+    if isinstance(here, str):
+        found = (root.sessions.get(here) for root in reversed(lifecycle.all_roots()))
+        here = next((session for session in found if session is not None), None)
+    return here if isinstance(here, Session) else None
+
+
+def _make_record(kind: EventType, data: Mapping[str, Any]) -> logging.LogRecord:
+    """A record for other handlers, made by the app's own factory, with a severity that they all understand."""
+    message = " ".join((kind.name, *(f"{name}={_text_of(value):.200}" for name, value in data.items())))
+    record = logging.getLogRecordFactory()(EVENT_LOGGER, kind.severity, __file__, 0, "%s", (message,), None, kind.name)
+    record.levelname = severity_name(kind.severity).upper()
+    return record
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return safe_repr(value)
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:
+        return f"{type(error).__name__} (its traceback can't be made)"
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None or isinstance(error, GeneratorExit):
+        return "return"
+    if isinstance(error, SystemExit):
+        return f"exit {error.code if isinstance(error.code, int) else int(error.code is not None)}"
+    return "signal SIGINT" if isinstance(error, KeyboardInterrupt) else f"exception {type(error).__name__}"
+
