@@ -11,6 +11,7 @@ import logging.handlers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from sessionlog_handlers.exceptions import ConfigurationError
@@ -130,6 +131,7 @@ class _Document:
         self._resolver = logging.config.DictConfigurator({})
         self._findings = findings
         self._environ = environ
+        self._directories: dict[Path, str] = {}
 
     def examine(self) -> None:
         incremental = self._document.get("incremental", False)
@@ -167,6 +169,15 @@ class _Document:
         examined = Settings.examine(options, key_prefix=f"handlers.{name}", environ=self._environ)
         self._findings.problems += examined.problems
         self._findings.warnings += examined.warnings
+        if examined.settings:
+            self._note_directory(name, examined.settings)
+
+    def _note_directory(self, name: str, settings: Settings) -> None:
+        other = self._directories.setdefault(settings.directory, name)
+        if other != name:
+            self._findings.warnings.append(
+                f"handlers.{name}.directory is that of handlers.{other} too; one of the two decides for all its sessions"
+            )
 
     def _examine_foreign_handler(self, name: str, handler: Mapping[str, Any], target: object) -> None:
         factory = self._resolve(target, "handlers", name, "()" if "()" in handler else "class")

@@ -4,6 +4,7 @@ A configuration is checked as a whole, then applied as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.config
 import logging.handlers
@@ -11,8 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sessionlog_handlers.config import check_file, configure, profile_names, profile_text, validate
+from sessionlog_handlers.config.document import examine_document
 from sessionlog_handlers.config.loading import load_file, load_text
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 
@@ -50,6 +54,63 @@ def picky(monkeypatch):
     """
     monkeypatch.setitem(sys.modules, "picky_handlers", sys.modules[__name__])
     return "picky_handlers.Picky"
+
+
+# A configuration with anything in any place.
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["INFO", "h", "cfg://h", "ext://h"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(SCALARS, inner, max_size=3)
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                **dict.fromkeys(
+                    ("class", "()"), st.sampled_from([SESSIONS, "logging.StreamHandler", "logging", ""]) | inner
+                ),
+                **dict.fromkeys(
+                    ("level", "handlers", "filters", "formatter", "target", "propagate", "max_bytes"), inner
+                ),
+            },
+        )
+    ),
+    max_leaves=8,
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {"version": st.just(1)},
+    optional={
+        **dict.fromkeys(
+            ("handlers", "formatters", "filters", "loggers"), st.dictionaries(st.text(max_size=3), VALUES, max_size=3)
+        ),
+        "root": VALUES,
+        "incremental": st.booleans(),
+    },
+)
+
+
+class TestAnything:
+    @given(DOCUMENTS | VALUES)
+    def test_any_document_is_judged(self, config):
+        """
+        Whatever is in a configuration, checking it gives a list of sentences and raises nothing.
+        """
+        findings = examine_document(config, {})
+        assert all(isinstance(problem, ConfigurationError) for problem in findings.problems)
+
+    @given(st.text(max_size=40) | st.text("ab:-[]{}&*!#\n\t '\"|>%@?<", max_size=40))
+    def test_any_text_is_read_or_refused(self, text):
+        """
+        Whatever is in a file, it is a mapping or an error of ours.
+        """
+        with contextlib.suppress(ConfigurationError):
+            assert isinstance(load_text(text), dict)
 
 
 class TestLoadText:
@@ -313,6 +374,14 @@ class TestValidate:
         """
         with pytest.warns(SessionLogWarning, match="^handlers.sessions.retention is accepted but not enforced"):
             assert validate(with_sessions(retention="7d"), environ={}) == []
+
+    def test_two_handlers_of_one_directory(self, tmp_path):
+        """
+        Two handlers that share a directory share its sessions, so that one's settings are without effect.
+        """
+        handlers = {name: {"class": SESSIONS, "directory": str(tmp_path)} for name in ("a", "b")}
+        with pytest.warns(SessionLogWarning, match="^handlers.b.directory is that of handlers.a too"):
+            assert validate(document(handlers=handlers)) == []
 
     def test_environment_is_judged_with_it(self):
         """

@@ -11,9 +11,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.settings.environment import LEVEL_VARIABLES
 from sessionlog_handlers.settings.keys import ALIASES, GROUPS, KEYS, LOG_ROTATION
 from sessionlog_handlers.settings.layouts import LAYOUTS, FileSpec
 from sessionlog_handlers.settings.model import Settings
@@ -77,6 +80,34 @@ class TestTable:
         A handler without options has the defaults, without a word.
         """
         assert read() == Settings()
+
+
+# What YAML can make of a value.
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=3)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3), max_leaves=6
+)
+
+
+class TestAnything:
+    @given(st.dictionaries(st.sampled_from([*KEYS, *ALIASES, LOG_ROTATION]) | SCALARS, VALUES, max_size=4))
+    def test_any_options_are_settings_or_problems(self, options):
+        """
+        Whatever is in a configuration, it makes settings or says what is wrong; nothing else is raised.
+        """
+        examined = Settings.examine(options, environ={})
+        assert (examined.settings is None) == bool(examined.problems)
+        for problem in examined.problems:
+            assert isinstance(problem, ConfigurationError)
+
+    @given(st.dictionaries(st.sampled_from(LEVEL_VARIABLES), st.text(max_size=8)))
+    def test_any_environment_is_survived(self, environ):
+        """
+        No content of a variable keeps an app from logging.
+        """
+        assert Settings.examine({}, environ=environ).settings is not None
 
 
 class TestNames:
