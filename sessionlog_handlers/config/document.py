@@ -16,9 +16,10 @@ from typing import Any, cast
 
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.parse import join_path
-from sessionlog_handlers.settings.values import did_you_mean
+from sessionlog_handlers.settings.values import did_you_mean, parse_size
 
 SESSION_HANDLER = frozenset({"sessionlog_handlers.SessionHandler", "sessionlog_handlers.handlers.SessionHandler"})
 
@@ -95,6 +96,13 @@ def _examine_top(document: Mapping[str, Any], findings: Findings) -> None:
     if not isinstance(document.get("root", {}), Mapping):
         findings.add(f"{document['root']!r} is not a mapping", "root")
 
+
+# Arguments of our other handlers that mean what the keys of `SessionHandler` mean.
+_OUR_ARGUMENTS: Mapping[str, Callable[[Any], Any]] = {
+    "maxBytes": parse_size,
+    "when": KEYS["when"].parse,
+    "file_mode": KEYS["file_mode"].parse,
+}
 
 _CONTAINERS: tuple[Any, ...] = (dict, list, tuple)
 
@@ -176,7 +184,7 @@ class _Document:
         other = self._directories.setdefault(settings.directory, name)
         if other != name:
             self._findings.warnings.append(
-                f"handlers.{name}.directory is that of handlers.{other} too; one of the two decides for all its sessions"
+                f"handlers.{name}.directory is that of handlers.{other} too; one decides for all its sessions"
             )
 
     def _examine_foreign_handler(self, name: str, handler: Mapping[str, Any], target: object) -> None:
@@ -188,6 +196,15 @@ class _Document:
         if factory is None or (isinstance(factory, type) and issubclass(factory, _REFERRING)):
             return
         self._examine_arguments(factory, [key for key in handler if key not in _OWN_KEYS], "handlers", name)
+        if str(getattr(factory, "__module__", "")).startswith("sessionlog_handlers."):
+            for key in _OUR_ARGUMENTS.keys() & handler.keys():
+                self._examine_value(_OUR_ARGUMENTS[key], handler[key], "handlers", name, key)
+
+    def _examine_value(self, parse: Callable[[Any], Any], value: object, *path: str) -> None:
+        try:
+            parse(value)
+        except ConfigurationError as error:
+            self._findings.add(error.message, *path, error.key)
 
     def _examine_arguments(self, factory: Callable[..., Any], names: Iterable[str], *path: str) -> None:
         try:

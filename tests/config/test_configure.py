@@ -537,25 +537,32 @@ class TestProfiles:
         assert place in (handler.get("directory"), handler.get("filename"))
 
     @pytest.mark.parametrize("name", ["multiplexer", "recorder", "terminal", "timeline"])
-    def test_works_as_it_is(self, name, home):
+    def test_works_as_it_is(self, name, home, tmp_path, monkeypatch):
         """
-        A profile alone gives an app logs below the home directory.
+        A profile alone gives an app logs below the home directory, and nothing in the current one.
         """
-        pytest.importorskip("sessionlog_handlers.handlers")
+        monkeypatch.chdir(tmp_path)
         configure(load_text(profile_text(name)))
         logging.getLogger("app").warning("hello", extra={"session_id": "s1"})
         for handler in logging.root.handlers:
             handler.close()
-        written = [path for path in Path(home).rglob("*") if path.is_file() and b"hello" in path.read_bytes()]
-        assert written
+        assert [path for path in Path(home).rglob("*") if path.is_file() and b"hello" in path.read_bytes()]
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestRealHandler:
+    def test_values_of_our_other_handlers(self):
+        """
+        Sizes and time units of the handler for one file are checked as those of sessions are.
+        """
+        handler = {"class": "sessionlog_handlers.SessionRotatingFileHandler", "filename": "x.log"}
+        problems = validate(document(handlers={"h": {**handler, "maxBytes": "5 XB", "when": "fortnight"}}))
+        assert sorted(problem.partition(": ")[0] for problem in problems) == ["handlers.h.maxBytes", "handlers.h.when"]
+
     def test_warns_once(self, tmp_path):
         """
         A word of warning is said once, although the configuration is read twice.
         """
-        pytest.importorskip("sessionlog_handlers.handlers")
         with pytest.warns(SessionLogWarning) as caught:
             configure(with_sessions(directory=str(tmp_path), retention="7d"))
         assert len(caught) == 1
@@ -564,7 +571,6 @@ class TestRealHandler:
         """
         Without our check the handler itself refuses a wrong key, and the standard library says which handler it was.
         """
-        pytest.importorskip("sessionlog_handlers.handlers")
         with pytest.raises(ValueError, match="Unable to configure handler 'sessions'") as caught:
             logging.config.dictConfig(with_sessions(directory=str(tmp_path), max_byte=1))
         assert str(caught.value.__cause__) == "max_byte: no such setting; did you mean 'max_bytes'?"
