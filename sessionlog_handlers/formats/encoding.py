@@ -200,9 +200,9 @@ def _is_too_deep(value: object, depth: int) -> bool:
     return isinstance(value, (Mapping, msgspec.Struct, *_SEQUENCES)) or dataclasses.is_dataclass(value)
 
 
-def _encode_plain(value: object, max_chars: int = 0) -> bytes:
+def _encode_plain(value: object, max_chars: int = 0, max_values: int = 0) -> bytes:
     """The second rung: make plain values first, one by one, then encode them with everything beyond ASCII escaped."""
-    plain = _Plainer(max_chars).convert_whole(value)
+    plain = _Plainer(max_chars, max_values).convert_whole(value)
     text = json.dumps(plain, ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":"))
     return text.encode("ascii")
 
@@ -215,16 +215,23 @@ def _encode_failure(error: Exception) -> bytes:
         return b'{"format_error":"unknown"}'
 
 
+class _TooManyValuesError(Exception):
+    """There are more values than could fit, however short they are."""
+
+
 class _Plainer:
     """
     Converts any value to what JSON has, with placeholders where that is impossible.
 
     Args:
         max_chars: The length at which texts are cut; 0 means never.
+
+        max_values: How many values are converted before `_TooManyValuesError`; 0 means all.
     """
 
-    def __init__(self, max_chars: int = 0) -> None:
+    def __init__(self, max_chars: int = 0, max_values: int = 0) -> None:
         self._max_chars = max_chars
+        self._left = max_values or -1  # counting down from -1, zero is never met
         self._path: set[int] = set()  # the containers that the walk is in, to see cycles
 
     def convert_whole(self, value: Any) -> Any:
@@ -233,8 +240,13 @@ class _Plainer:
 
     def convert(self, value: Any) -> Any:
         """Convert a value within another."""
+        self._left -= 1
+        if not self._left:
+            raise _TooManyValuesError
         try:
             return self._convert(value)
+        except _TooManyValuesError:
+            raise
         except Exception:
             return f"<unprintable {type(value).__name__} object>"
 
@@ -319,12 +331,15 @@ def _named_fields(value: Any) -> Mapping[Any, Any] | None:
 
 def _encode_cut(fields: Mapping[str, Any], max_bytes: int, encoded: bytes = b"") -> bytes:
     """Encode fields in at most *max_bytes*. *encoded* is their whole encoding, when there is one already."""
-    shortened = encoded
-    for share in (2, 8, 64):
-        shortened = _encode_plain(fields, max(1, max_bytes // share))
-        if len(shortened) <= max_bytes:
-            return shortened
-    whole = encoded or shortened
+    try:
+        for share in (2, 8, 64):
+            # Objects of very many values are not made of long texts: looking through them would only take time.
+            shortened = _encode_plain(fields, max(1, max_bytes // share), max(256, max_bytes // 16))
+            if len(shortened) <= max_bytes:
+                return shortened
+    except _TooManyValuesError:
+        pass
+    whole = encoded or _encode(fields)
     for share in (2, 8, 64):
         head = encode_text(whole[: max_bytes // share].decode("utf-8", "ignore"))
         marker = b'{"truncated":{"bytes":%d,"head":%b}}' % (len(whole), head)

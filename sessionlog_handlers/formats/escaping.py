@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sessionlog_handlers.formats.encoding import encode_object, safe_repr
+from sessionlog_handlers.formats.encoding import cut_text, encode_object, safe_repr
 
 # Controls (the tab is harmless and stays), line separators, marks that reverse the direction of text, lone surrogates.
 _UNSAFE_CLASS = r"\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -67,15 +67,15 @@ def unescape(text: str) -> str:
     return _ESCAPE_SEQUENCE.sub(_read_escape, text) if "\\" in text else text
 
 
-def value_text(value: object) -> str:
+def value_text(value: object, max_chars: int = 0) -> str:
     """
-    A field's value as one text.
+    A field's value as one text, cut after about *max_chars* characters if that is not 0.
 
     Texts stay as they are, numbers are as Python writes them, then there are ``true``, ``false`` and ``null``; the rest
     is JSON.
     """
     if value.__class__ is str:
-        return value
+        return cut_text(value, max_chars) if max_chars else value
     if value is True:
         return "true"
     if value is False:
@@ -86,22 +86,47 @@ def value_text(value: object) -> str:
         return str(value)
     if value.__class__ is float:
         return repr(value)
-    text = encode_object({"": value})[4:-1].decode("utf-8")  # without {"": and }
+    encoded = encode_object({"": value}, max_chars)
+    if not encoded.startswith(b'{"":'):
+        return encoded.decode("utf-8")  # the marker of what was too long
+    text = encoded[4:-1].decode("utf-8")
     # A JSON string stands for itself; its quotes would only be quoted again.
     return str(json.loads(text)) if text.startswith('"') else text
 
 
-def format_pairs(fields: Mapping[str, Any]) -> str:
+def format_pairs(fields: Mapping[str, Any], max_chars: int = 0) -> str:
     """
     ``key=value key="two words"``, safe on one line. Never raises.
 
     Values are quoted when they are empty or hold white space, quotes, ``=``, backslashes or control characters. In keys
     such characters become ``_``.
+
+    Args:
+        fields: The fields.
+
+        max_chars:
+            About the most characters of the result. Beyond it a long value is cut, and fields are left out, with
+            ``truncated=`` and their number in their place. 0 means no limit. (default: 0)
     """
     try:
-        return " ".join([f"{clean_key(key)}={quote_value(value_text(value))}" for key, value in fields.items()])
+        # Escapes take up to six characters for one.
+        share = max_chars // 8
+        pairs = [f"{clean_key(key)}={quote_value(value_text(value, share))}" for key, value in fields.items()]
+        if max_chars and len(text := " ".join(pairs)) > max_chars:
+            kept = _count_fitting(pairs, max_chars)
+            return " ".join([*pairs[:kept], f"truncated={len(pairs) - kept}"])
+        return text if max_chars else " ".join(pairs)
     except Exception as error:
         return f"format_error={quote_value(safe_repr(error))}"
+
+
+def _count_fitting(pairs: list[str], max_chars: int) -> int:
+    size = 0
+    for count, pair in enumerate(pairs):
+        size += len(pair) + 1
+        if size > max_chars:
+            return count
+    return len(pairs)
 
 
 def clean_key(key: object) -> str:

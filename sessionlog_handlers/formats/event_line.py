@@ -57,8 +57,7 @@ class EventLineFormat:
         if data:
             if event in BYTE_EVENTS and "base64" in data:
                 data = {key: value for key, value in data.items() if key != "base64"}
-            pairs = format_pairs(data)
-            words.append(cut_text(pairs, limit // 4) if limit else pairs)
+            words.append(format_pairs(data, limit // 4))
         if exc is not None:
             words.append(f"exc={quote_value(exc)}")
         source = escape_field(cut_text(logger or "", MAX_NAME_CHARS))

@@ -17,10 +17,9 @@ from sessionlog_handlers.formats.fugue import FugueFormat
 from sessionlog_handlers.formats.line import Head, LineFormat
 from sessionlog_handlers.formats.payload import MIB
 from sessionlog_handlers.formats.pty import PtyFormat
-from sessionlog_handlers.formats.records import record_content, record_session
+from sessionlog_handlers.formats.records import record_content, record_level, record_session
 from sessionlog_handlers.formats.text import TextFormat
 from sessionlog_handlers.formats.timestamps import format_ms
-from sessionlog_handlers.levels import severity_name
 
 # A format string's fields that have their own place in our lines.
 _PLACED_FIELDS = frozenset({"asctime", "created", "levelname", "levelno", "message", "msg", "msecs", "name"})
@@ -69,7 +68,7 @@ class JsonLinesFormatter(BaseJsonFormatter):
         data.update(content.data)
         fields = {
             "ts": format_ms(record.created),
-            "level": severity_name(record.levelno),
+            "level": record_level(record),
             "session": record_session(record),
             "event": content.event,
             "data": data,
@@ -83,7 +82,13 @@ class JsonLinesFormatter(BaseJsonFormatter):
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Encode with the ladder that can't fail."""
-        return encode_object(log_data, self._max_record_bytes).decode("utf-8")
+        encoded = encode_object(log_data, self._max_record_bytes)
+        data = self._get_rename("data")
+        if encoded.startswith(b'{"truncated":') and "truncated" not in log_data and data in log_data:
+            # Cutting long texts was not enough. The fields give way, not the time and the message.
+            size = len(encode_object({"": log_data[data]})) - len(b'{"":}')
+            encoded = encode_object({**log_data, data: {"truncated": {"bytes": size}}}, self._max_record_bytes)
+        return encoded.decode("utf-8")
 
 
 class _LineFormatter(logging.Formatter):
@@ -117,7 +122,7 @@ class _LineFormatter(logging.Formatter):
         fields = self._line_format.fields(content.event, content.data, content.msg, content.logger, content.exc)
         head = Head(
             record.created,
-            severity_name(record.levelno),
+            record_level(record),
             record_session(record),
             content.event,
             elapsed=record.relativeCreated / 1000,

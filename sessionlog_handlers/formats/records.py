@@ -13,6 +13,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 
 from sessionlog_handlers.events import ORDINARY_RECORD
 from sessionlog_handlers.formats.encoding import safe_repr
+from sessionlog_handlers.levels import severity_name
 
 # What is ours, by name or by this beginning, is no `extra` of the app.
 SESSION_ID = "session_id"
@@ -106,6 +107,14 @@ def record_session(record: logging.LogRecord) -> str:
     """
     session = record.__dict__.get(SESSION_ID)
     return session if isinstance(session, str) else ""
+
+
+def record_level(record: logging.LogRecord) -> str:
+    """
+    The severity's word, ``info`` for a record that was made without a number.
+    """
+    levelno: Any = record.levelno
+    return severity_name(levelno) if isinstance(levelno, int) else "info"
 
 
 def _logger_name(record: logging.LogRecord) -> str:

@@ -74,8 +74,7 @@ class TextFormat:
         if data:
             if event in BYTE_EVENTS and "base64" in data:
                 data = {key: value for key, value in data.items() if key != "base64"}
-            pairs = format_pairs(data)
-            words.append(cut_text(pairs, limit // 4) if limit else pairs)
+            words.append(format_pairs(data, limit // 4))
         if exc is not None:
             words.append(f"exc={quote_value(exc)}")
         return Fields(f"{name}: {' '.join(words)}".encode())

@@ -192,6 +192,21 @@ class TestMaxBytes:
         assert marker["bytes"] == len(whole)
         assert marker["head"].startswith('{"0":0')
 
+    def test_very_many_values(self) -> None:
+        """
+        A long list becomes a marker without a look at each of its items, also beside a long text.
+        """
+        items = list(range(100_000))
+        for fields in ({"items": items}, {"items": items, "text": "x" * 20_000}):
+            marker = load(encode_object(fields, 10_000))["truncated"]
+            assert marker["bytes"] == len(encode_object(fields))
+
+    def test_long_text_within(self) -> None:
+        """
+        A long text is cut also inside of other fields.
+        """
+        assert load(encode_object({"a": {"b": ["x" * 5000, b"y" * 5000]}}, 1000))["a"]["b"][0].endswith("characters]")
+
     @given(json_objects, st.integers(64, 400))
     def test_never_above(self, fields: dict[str, Any], max_bytes: int) -> None:
         """

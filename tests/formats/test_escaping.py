@@ -95,6 +95,18 @@ class TestPairs:
         assert parse_pairs(message) == {"x": "1", "y": "2", "z": "3 4"}
         assert split_pairs(message) == ("saw x=1 and then", [("y", "2"), ("z", "3 4")])
 
+    def test_limit(self) -> None:
+        """
+        Beyond the limit long values are cut and the last fields left out, with their number in their place.
+        """
+        fields = {"long": "x" * 5000, "items": list(range(5000)), **{f"k{number}": number for number in range(1000)}}
+        pairs = format_pairs(fields, 1000)
+        assert len(pairs) <= 1100
+        parsed = parse_pairs(pairs)
+        assert parsed["long"].endswith("...[truncated, 5000 characters]")
+        assert '"truncated":' in parsed["items"]
+        assert int(parsed["truncated"]) + len(parsed) - 1 == len(fields)
+
     def test_keys_are_cleaned(self) -> None:
         """
         A key can't break the pair it begins.

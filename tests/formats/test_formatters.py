@@ -79,6 +79,16 @@ class TestJsonLinesFormatter:
         fields = json.loads(JsonLinesFormatter().format(make_record(obj=ValueError("x"), nan=float("nan"))))
         assert fields["data"] == {"obj": "ValueError('x')", "nan": "NaN"}
 
+    def test_long_records_are_cut(self) -> None:
+        """
+        Of a record that is too long the fields give way, and the line keeps its time and message.
+        """
+        record = make_record(**{f"k{number}": number for number in range(5000)})
+        line = JsonLinesFormatter(max_record_bytes=2000).format(record)
+        assert len(line) <= 2000
+        fields = json.loads(line)
+        assert (fields["msg"], list(fields["data"])) == ("hello", ["truncated"])
+
 
 class TestAll:
     @pytest.mark.parametrize("formatter", ALL)

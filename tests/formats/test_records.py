@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from sessionlog_handlers.formats.records import RecordContent, exception_text, record_content, record_session
+from sessionlog_handlers.formats.records import (
+    RecordContent,
+    exception_text,
+    record_content,
+    record_level,
+    record_session,
+)
 
 
 class Unprintable:
@@ -86,6 +92,20 @@ class TestRecordContent:
         """
         assert record_session(make_record(session_id="abc")) == "abc"
         assert record_session(make_record(session_id=5)) == ""
+
+    def test_level(self) -> None:
+        """
+        The severity's word goes by the number; a record without one is info.
+        """
+        assert record_level(make_record(levelno=26)) == "info"
+        assert record_level(make_record(levelno=None)) == "info"
+        assert record_level(make_record(levelno=50)) == "critical"
+
+    def test_names_that_are_no_text(self) -> None:
+        """
+        A logger's name of another type is shown as what it is.
+        """
+        assert record_content(make_record(name=5)).logger == "5"
 
 
 class TestExceptionText:
