@@ -110,7 +110,8 @@ class SessionHandler(logging.Handler):
         try:
             self.root.losses.count(None, "error")
             self.root.reporter.report(
-                f"emit {type(error).__name__}", f"a record of logger {record.name} was not taken: {safe_repr(error):.200}"
+                f"emit {type(error).__name__}",
+                f"a record of logger {record.name} was not taken: {safe_repr(error):.200}",
             )
         except Exception:
             return  # the stack or the memory is at its end; the app matters more than its log

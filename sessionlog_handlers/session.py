@@ -316,7 +316,9 @@ def start_session(
     root = lifecycle.find_root(handler, Session)
     session, is_new = root.open(id, level=wanted, severity=threshold, metadata=metadata, command=command)
     if not isinstance(session, Session):
-        raise TypeError(f"this root keeps {type(session).__name__}, not Session")  # a root made by hand, without a handler
+        raise TypeError(
+            f"this root keeps {type(session).__name__}, not Session"
+        )  # a root made by hand, without a handler
     if is_new:
         session._offer_event("session_start", {"level": session.level.value, **session.app_metadata})
     return session
@@ -361,4 +363,3 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, SystemExit):
         return f"exit {error.code if isinstance(error.code, int) else int(error.code is not None)}"
     return "signal SIGINT" if isinstance(error, KeyboardInterrupt) else f"exception {type(error).__name__}"
-

@@ -120,7 +120,9 @@ class Channel:
         """Its severity threshold now, 0 for none."""
         return self._table.severity
 
-    def accept_event(self, route: Route, data: Mapping[str, Any], exc: str | None = None, msg: str | None = None) -> bool:
+    def accept_event(
+        self, route: Route, data: Mapping[str, Any], exc: str | None = None, msg: str | None = None
+    ) -> bool:
         """
         Take an event of the API. Gives False if it was refused.
         """

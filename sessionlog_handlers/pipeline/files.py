@@ -12,7 +12,10 @@ from contextlib import suppress
 
 # O_NOFOLLOW: a link planted in place of a log is refused. O_NONBLOCK: opening a FIFO without a reader fails, not hangs.
 _SAFE_FLAGS = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
 )
 
 

@@ -60,7 +60,9 @@ def is_newest(handler: Any, root: SessionRoot) -> bool:
     Whether no later handler serves the same root.
     """
     with _lock:
-        newest = next((known() for known, served in reversed(_handlers) if served is root and known() is not None), None)
+        newest = next(
+            (known() for known, served in reversed(_handlers) if served is root and known() is not None), None
+        )
     return newest is handler
 
 

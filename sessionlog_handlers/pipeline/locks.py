@@ -164,7 +164,8 @@ class StripedLocks:
 
     def __init__(self, directory: str, *, keep_open: int = STRIPES) -> None:
         self._locks = tuple(
-            FileLock(os.path.join(directory, f"{stripe:02x}"), keep_open=stripe < keep_open) for stripe in range(STRIPES)
+            FileLock(os.path.join(directory, f"{stripe:02x}"), keep_open=stripe < keep_open)
+            for stripe in range(STRIPES)
         )
 
     def for_session(self, session_id: str) -> FileLock:

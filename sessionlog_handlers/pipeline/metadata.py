@@ -36,6 +36,8 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
         implicit: Whether it began by its first record.
 
+        resumed: How often it was begun again after an end.
+
         owner: The lease of the process that began it and will end it.
 
         pid: That process.

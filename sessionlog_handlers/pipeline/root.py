@@ -270,7 +270,9 @@ class SessionRoot:
             return None
         if sum(known.implicit for known in [*self.sessions.values()]) >= self.settings.max_sessions:
             self.losses.count(None, "max_sessions")
-            self.reporter.report("max_sessions", f"more than {self.settings.max_sessions} sessions began by a record alone")
+            self.reporter.report(
+                "max_sessions", f"more than {self.settings.max_sessions} sessions began by a record alone"
+            )
             return None
         return self.open(session_id, implicit=True)[0]
 
@@ -384,7 +386,9 @@ class SessionRoot:
             self._revive()
         if not self.queue.put(entry, entry.route.priority, size):
             self.losses.count(entry.channel, "queue_full")
-            self.reporter.report("queue_full", f"the queue of {self.directory} is full; entries are left out and counted")
+            self.reporter.report(
+                "queue_full", f"the queue of {self.directory} is full; entries are left out and counted"
+            )
             return False
         if not self._live:
             self.listener.drain()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.levels import SEVERITY_NUMBERS
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.cleanup import clean_up, compress_slots
@@ -130,24 +131,35 @@ class Router:
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
-        try:
-            for item in batch:
-                if isinstance(item, Entry):
-                    files = item.channel.files
-                    if files is None or files.end is not None:
-                        self.losses.count(None, "late")
-                        continue
-                    files.add(item)
-                    self._touched[files] = None
-                elif isinstance(item, Barrier):
-                    self.flush_touched()
-                    item.reached()
-                else:
-                    item.run(self)
-        finally:
-            self.tell_losses()
-            self.flush_touched()
+        for item in batch:
+            try:
+                self._take(item)
+            except BaseException as error:
+                # One entry must not take the batch along, and nothing may silence the log of a whole application.
+                self._failed(error)
+        self.tell_losses()
+        self.flush_touched()
         self._look_around()
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, Entry):
+            files = item.channel.files
+            if files is None or files.end is not None:
+                self.losses.count(None, "late")
+                return
+            files.add(item)
+            self._touched[files] = None
+        elif isinstance(item, Barrier):
+            try:
+                self.flush_touched()
+            finally:
+                item.reached()
+        else:
+            item.run(self)
+
+    def _failed(self, error: BaseException) -> None:
+        self.losses.count(None, "error")
+        self.reporter.report(f"write {type(error).__name__}", f"an entry could not be written: {safe_repr(error):.200}")
 
     def touch(self, files: SessionFiles) -> None:
         """
@@ -164,8 +176,11 @@ class Router:
         for files in touched:
             if files.retry_at > now:
                 self._bound_backlog(files)
-            elif not files.flush() and files not in self._troubled:
-                self._troubled[files] = None
+                continue
+            try:
+                files.flush()
+            except BaseException as error:
+                self._failed(error)
 
     def start(self, channel: Channel, start: float, begin: Mapping[str, Any]) -> None:
         """
@@ -192,14 +207,7 @@ class Router:
                 continue
             files.dropped += sum(reasons.values())
             for reason, count in reasons.items():
-                self.say(files, "log_dropped", {"reason": reason, "count": count})
-
-    def say(self, files: SessionFiles, event: str, data: Mapping[str, Any]) -> None:
-        """
-        Add a line of our own to a session, if its place could already be had.
-        """
-        if files.claimed:
-            files.say(event, data)
+                files.say("log_dropped", {"reason": reason, "count": count})
             self.touch(files)
 
     # -- periodic ----------------------------------------------------------------------------------------------------
@@ -326,7 +334,8 @@ class Router:
         """
         self.losses.count(None, "late", entries)
         self.reporter.report(
-            f"late {files.channel.id}", f"session {files.channel.id!r} has ended; records that still name it are left out"
+            f"late {files.channel.id}",
+            f"session {files.channel.id!r} has ended; records that still name it are left out",
         )
         self.session_over(files)
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessionlog_handlers.formats.line import Fields, Head
 from sessionlog_handlers.formats.timestamps import format_ms
@@ -47,6 +47,23 @@ class Pending:
         self.durable = False
 
 
+class Said(NamedTuple):
+    """
+    A line of our own that waits for the session's place on the disk.
+
+    Args:
+        event: The event's name.
+
+        data: Its named fields.
+
+        created: Seconds since the epoch.
+    """
+
+    event: str
+    data: Mapping[str, Any]
+    created: float
+
+
 class SessionFiles:
     """
     The files of one session, as the listener's thread sees them.
@@ -70,6 +87,7 @@ class SessionFiles:
         "_metadata_due",
         "_pending",
         "_refreshed",
+        "_resumed",
         "_retry",
         "_rotations",
         "_router",
@@ -97,9 +115,10 @@ class SessionFiles:
         self._begin = begin
         self._inherited = inherited
         self._pending: dict[int, Pending] = {}
-        self._waiting: list[Entry] = []  # came before the session's place on the disk could be had
+        self._waiting: list[Entry | Said] = []  # came before the session's place on the disk could be had
         self._changes: list[dict[str, Any]] = []  # of the level, not yet in metadata.json
         self._rotations: dict[str, list[int]] = {}  # by file: sizes of files rotated since metadata.json was written
+        self._resumed = False  # for the count in metadata.json
         self._metadata_due = False
         self._refreshed = 0.0
         self._retry = FIRST_RETRY
@@ -129,7 +148,9 @@ class SessionFiles:
         formats = self._router.plan.formats
         payload = entry.payload
         if isinstance(payload, list):
-            lines = {index: formats[index].assemble(head, part) for index, part in zip(route.formats, payload, strict=True)}
+            lines = {
+                index: formats[index].assemble(head, part) for index, part in zip(route.formats, payload, strict=True)
+            }
         else:
             lines = {index: formats[index].assemble(head, payload) for index in route.formats}
         self._spread(route, lines, counts=1)
@@ -138,11 +159,15 @@ class SessionFiles:
         """
         Add a line of our own, such as ``log_rotated``. It is not counted as an entry.
         """
+        created = created or time.time()
+        if not self.claimed:
+            self._waiting.append(Said(event, data, created))
+            return
         route = self.channel.table.event(event)
         if route is None:
             return
         self.seq += 1
-        head = Head(created or time.time(), route.type.level, self.channel.id, event, self.seq, self.pid)
+        head = Head(created, route.type.level, self.channel.id, event, self.seq, self.pid)
         formats = self._router.plan.formats
         lines = {index: formats[index].assemble(head, formats[index].fields(event, data)) for index in route.formats}
         self._spread(route, lines, counts=0)
@@ -162,8 +187,7 @@ class SessionFiles:
         """
         Note a change of the session's level, in the log and in ``metadata.json``.
         """
-        if self.claimed:
-            self.say("level_change", change, created)
+        self.say("level_change", change, created)
         self._changes.append({"at": format_ms(created), **change})
         self._metadata_due = True
 
@@ -210,11 +234,12 @@ class SessionFiles:
         """Take the session's place on the disk, then make the lines of what came before it could be had."""
         found = claim(self.channel, self._router, format_ms(self._start))
         if found.refused:
-            self._router.refuse(self, len(self._waiting))
+            self._router.refuse(self, self.waiting_entries)
             return
         self.owner = found.owner
         self.pid = 0 if found.owner else os.getpid()
         first = not self.claimed
+        self._resumed = first and found.resumed
         self.claimed = self._router.lease_name
         if first:
             self.seq = found.seq
@@ -224,8 +249,11 @@ class SessionFiles:
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
         self._save_metadata()
         waiting, self._waiting = self._waiting, []
-        for entry in waiting:
-            self.add(entry)
+        for item in waiting:
+            if isinstance(item, Said):
+                self.say(*item)
+            else:
+                self.add(item)
 
     def _write_rounds(self, locked: bool) -> None:
         for _ in range(ROUNDS):
@@ -286,7 +314,9 @@ class SessionFiles:
     @property
     def waiting_entries(self) -> int:
         """How many entries wait to be written."""
-        return len(self._waiting) + sum(sum(pending.counts) for pending in self._pending.values())
+        return sum(isinstance(item, Entry) for item in self._waiting) + sum(
+            sum(pending.counts) for pending in self._pending.values()
+        )
 
     def trim(self, excess: int) -> None:
         """
@@ -294,8 +324,9 @@ class SessionFiles:
         """
         lost = 0
         while excess > 0 and self._waiting:
-            excess -= _entry_size(self._waiting.pop())
-            lost += 1
+            item = self._waiting.pop()
+            excess -= _entry_size(item)
+            lost += isinstance(item, Entry)
         for pending in self._pending.values():
             while excess > 0 and pending.lines:
                 excess -= len(pending.lines.pop())
@@ -323,12 +354,15 @@ class SessionFiles:
         metadata = read_metadata(path) or self.fresh_metadata()
         metadata.level = self.channel.session_level.value
         metadata.severity = self._router.severity_name(self.channel.severity)
+        metadata.resumed += self._resumed
         metadata.level_history = [*metadata.level_history, *self._changes]
         if self.owner:
             metadata.owner, metadata.pid, metadata.seq = self.claimed, os.getpid(), self.seq
             metadata.state, metadata.end, metadata.reason = "running", None, None
         metadata.writers = {
-            name: writer for name, writer in metadata.writers.items() if writer.get("pid") != os.getpid() or name == self.claimed
+            name: writer
+            for name, writer in metadata.writers.items()
+            if writer.get("pid") != os.getpid() or name == self.claimed
         }
         metadata.writers[self.claimed] = {
             "pid": os.getpid(),
@@ -346,10 +380,14 @@ class SessionFiles:
             }
         if self.end is not None:
             if self.owner:
-                metadata.state, metadata.end, metadata.reason = "ended", self.end["at"], self.end["reason"]
+                metadata.state, metadata.end, metadata.reason = (
+                    "ended",
+                    format_ms(self.end["created"]),
+                    self.end["reason"],
+                )
             metadata.writers.pop(self.claimed, None)
         write_metadata(path, metadata, self._router.settings.file_mode)
-        self._changes, self._rotations = [], {}
+        self._changes, self._rotations, self._resumed = [], {}, False
         self._metadata_due = False
         self._refreshed = time.monotonic()
 
@@ -386,8 +424,10 @@ class SessionFiles:
         self._router.session_over(self)
 
 
-def _entry_size(entry: Entry) -> int:
-    payload = entry.payload
+def _entry_size(item: Entry | Said) -> int:
+    if isinstance(item, Said):
+        return 0
+    payload = item.payload
     if isinstance(payload, Fields):
         return payload.size
     return sum(part.size for part in payload) if isinstance(payload, list) else len(payload)
