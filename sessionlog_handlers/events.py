@@ -21,7 +21,7 @@ BYTE_EVENTS = frozenset({"input", "output"})
 # What a session says about its own log: in `session.log` at every level.
 UNCONDITIONAL_EVENTS = frozenset({"level_change", "log_dropped", "log_degraded"})
 
-# Lines that pass every severity threshold, so that each log has its frame (the recorder's start, metadata, chunks, stop).
+# Lines that pass every severity threshold, so that each log has its frame.
 FRAME_EVENTS = frozenset({"session_start", "session_end", "session_crashed", "chunk_created", "process_started"})
 
 ORDINARY_RECORD = "log"  # the event's name in the line of a record that has none

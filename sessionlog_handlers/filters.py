@@ -11,6 +11,7 @@ from sessionlog_handlers.context import find_session_id
 from sessionlog_handlers.events import BUILTIN_EVENTS
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record
+from sessionlog_handlers.settings.values import parse_share
 
 _RANK_OF_EVENT = {known.name: known.session_level.rank for known in BUILTIN_EVENTS}
 _AUDIT_OF_EVENT = {known.name: known.audit for known in BUILTIN_EVENTS}
@@ -122,13 +123,12 @@ class SamplingFilter(logging.Filter):
 
     def __init__(self, share: float, *, below: str | int = "WARNING") -> None:
         super().__init__()
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
-            raise ConfigurationError(f"{share!r} is not a share; give a number from 0.0 to 1.0", "share")
+        share = parse_share(share)
         number = logging.getLevelNamesMapping().get(below.upper()) if isinstance(below, str) else below
         if number is None:
             raise ConfigurationError(f"{below!r} is not a level of the standard library, such as WARNING", "below")
         self.below = number
-        self._sampler = Sampler(float(share))
+        self._sampler = Sampler(share)
 
     @property
     def left_out(self) -> int:

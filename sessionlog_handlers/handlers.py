@@ -1,5 +1,5 @@
 """
-What a configuration names: `SessionHandler`, a log per session, and `SessionRotatingFileHandler`, its writer for one file.
+What a configuration names: `SessionHandler`, a log per session; `SessionRotatingFileHandler`, its writer for one file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class SessionHandler(logging.Handler):
     """
     Write each record to the log of the session it belongs to.
 
-    A plain handler that owns its queue, its thread and its files, so that `logging.config.dictConfig` treats it alike on
-    every Python. `emit` never raises and never waits for a disk. `close` writes what is queued and gives everything back;
-    the next record brings the handler to life again.
+    A plain handler that owns its queue, its thread and its files, so that `logging.config.dictConfig` treats it alike
+    on every Python. `emit` never raises and never waits for a disk. `close` writes what is queued and gives everything
+    back; the next record brings the handler to life again.
 
     Args:
         directory: The root, with one directory per session. Created on first write, readable by its owner only.
@@ -68,8 +68,8 @@ class SessionHandler(logging.Handler):
         """
         if fmt is not None:
             warnings.warn(
-                f"{type(self).__name__} writes the line format of its layout; remove 'formatter:' ({type(fmt).__name__}), "
-                "or choose a format with 'layout:' or 'files:'",
+                f"{type(self).__name__} writes the line format of its layout; remove 'formatter:' "
+                f"({type(fmt).__name__}), or choose a format with 'layout:' or 'files:'",
                 SessionLogWarning,
                 stacklevel=2,
             )
@@ -79,11 +79,11 @@ class SessionHandler(logging.Handler):
         Pass the record through the handler's filters and take it.
         """
         try:
-            passed = self.filter(record)
+            passed: Any = self.filter(record)
         except Exception as error:  # a filter of the app's own
             self.root.reporter.report(f"filter {type(error).__name__}", f"a filter failed: {safe_repr(error):.200}")
             return False
-        if isinstance(passed, logging.LogRecord):  # a filter may give another record back, from Python 3.12 on
+        if isinstance(passed, logging.LogRecord):  # from Python 3.12 on, a filter may give another one
             record = passed
         if passed:
             self.emit(record)
@@ -126,7 +126,7 @@ class SessionHandler(logging.Handler):
         """
         Write what is queued, stop the threads and give every descriptor back. Idempotent; sessions stay open.
 
-        The next record starts all of it again, since another library's configuration closes handlers that stay attached.
+        The next record starts all of it again: another library's configuration closes handlers that stay attached.
         """
         super().close()
         if lifecycle.is_newest(self, self.root):
@@ -141,7 +141,7 @@ class SessionHandler(logging.Handler):
 
 class SessionRotatingFileHandler(Writer, RotatingFileHandler):
     """
-    A drop-in for `logging.handlers.RotatingFileHandler` that several processes may use on one file.
+    A drop-in for `logging.handlers.RotatingFileHandler`, for one file that several processes may write.
 
     Synchronous: the record is in the file when the call returns. It shares concurrent-log-handler's lock file, so both
     kinds of process can write one log. Like the standard library's, it never rotates while *backupCount* is 0.

@@ -53,7 +53,7 @@ class SessionLevel(enum.Enum):
         return self.rank >= other.rank
 
     def __str__(self) -> str:
-        return self.value
+        return str(self.value)
 
     @classmethod
     def parse(cls, value: object) -> SessionLevel:

@@ -20,7 +20,7 @@ from sessionlog_handlers.pipeline.listener import JOIN_TIMEOUT, BatchingQueueLis
 from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.report import Losses, Reporter
 from sessionlog_handlers.pipeline.routes import SHED_DEBUG, SHED_LAST, SHED_PROMPTS, SHED_SIGNALS
-from sessionlog_handlers.settings.values import did_you_mean, parse_duration, parse_size
+from sessionlog_handlers.settings.values import did_you_mean, parse_duration, parse_size, parse_whole
 
 __all__ = ["BatchingQueueListener", "BoundedQueue", "BoundedQueueHandler"]
 
@@ -39,14 +39,14 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
     """
     Put records into a bounded queue, which a thread of its own hands on to other handlers.
 
-    It needs nothing but itself: the listener starts with the first record, what is queued is written at exit, and after
-    `close` the next record starts it again. When the queue is full, records are refused by their class as in
+    It needs nothing but itself: the listener starts with the first record, what is queued is written at exit, and
+    after `close` the next record starts it again. When the queue is full, records are refused by their class as in
     `SessionHandler`, and counted in *dropped*.
 
     Args:
-        target: The handler behind the queue, several of them, or their configuration as `logging.config.dictConfig` takes
-            it for a handler. In YAML, write the configuration in place: a handler that only a name refers to would be
-            garbage-collected.
+        target: The handler behind the queue, several of them, or their configuration as `logging.config.dictConfig`
+            takes it for a handler. In YAML, write the configuration in place: a handler that only a name refers to
+            would be garbage-collected.
 
         capacity: Entries. (default: 65,536)
 
@@ -75,12 +75,10 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
         if overflow not in _OVERFLOWS:
             hint = did_you_mean(overflow, _OVERFLOWS)
             raise ConfigurationError(f"{overflow!r} is not an overflow policy; choose shed or wait{hint}", "overflow")
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
-            raise ConfigurationError(f"{capacity!r} is no capacity; give a whole number of entries from 1", "capacity")
         given = [target] if isinstance(target, logging.Handler | Mapping) else [*target]
         self.targets = tuple(_make_handler(handler) for handler in given)
         queue: BoundedQueue[Any] = BoundedQueue(
-            capacity, parse_size(max_bytes), "wait" if overflow == "wait" else "shed"
+            parse_whole(capacity, least=1), parse_size(max_bytes), "wait" if overflow == "wait" else "shed"
         )
         super().__init__(queue)  # type: ignore[arg-type]  # not a queue.Queue, but all that is used of one
         self.bounded = queue
@@ -175,7 +173,9 @@ def _make_handler(given: logging.Handler | Mapping[str, Any]) -> logging.Handler
             formatters[name] = configurator.configure_formatter(formatters[name])
         return configurator.configure_handler(configurator.config["handlers"]["target"])
     except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        raise ConfigurationError(f"the handler behind the queue can't be made: {error.__cause__ or error}", "target") from error
+        raise ConfigurationError(
+            f"the handler behind the queue can't be made: {error.__cause__ or error}", "target"
+        ) from error
 
 
 def _stop_all() -> None:

@@ -80,8 +80,8 @@ class Session(Channel):
         Log an event.
 
         Args:
-            name: What happened, such as ``prompt_change``. Names of the catalogue bring their session level, severity and
-                audit side along; any other is of class signals.
+            name: What happened, such as ``prompt_change``. Names of the catalogue bring their session level, severity
+                and audit side along; any other is of class signals.
 
             data: Named fields, of any names and values.
 

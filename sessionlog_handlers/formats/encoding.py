@@ -23,7 +23,7 @@ from uuid import UUID
 import msgspec
 
 MAX_DEPTH = 64  # containers within containers; readers of other languages stop at about 100
-MAX_SEARCH_DEPTH = 2  # containers within containers that are searched for a text too long to encode at all
+MAX_SEARCH_DEPTH = 3  # containers within containers that are searched for a text too long to encode at all
 MAX_INTEGER_BITS = 2048  # below the 640 digits at which Python may be told to refuse int <-> str
 
 # DEL, the C1 controls, the line separators U+2028 and U+2029, and the marks that reverse the direction of text. JSON
@@ -33,6 +33,7 @@ _UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae
 _SEQUENCES = (list, tuple, set, frozenset, deque, range, KeysView, ValuesView, ItemsView)
 _MSGSPEC_TEXTS = (date, time, timedelta, UUID, Decimal)  # `datetime` is a date
 _PLAIN_TYPES = frozenset({str, int, bool, type(None), bytes})
+_GROWING_TYPES = frozenset({bytes, dict, list})  # beside `str`, what may hold a text that is too long
 
 
 def safe_repr(value: object) -> str:
@@ -74,9 +75,10 @@ def encode_object(fields: Mapping[str, Any], max_bytes: int = 0) -> bytes:
             # Encoding a text of 50 MB only to cut the result would hold several times its memory.
             for value in fields.values():
                 kind = value.__class__
-                if (kind is str or kind is bytes) and len(value) > max_bytes:
-                    return _encode_cut(fields, max_bytes)
-                if (kind is dict or kind is list) and _holds_long_text(value, max_bytes, MAX_SEARCH_DEPTH):
+                if kind is str:
+                    if len(value) > max_bytes:
+                        return _encode_cut(fields, max_bytes)
+                elif kind in _GROWING_TYPES and _is_long(value, max_bytes, MAX_SEARCH_DEPTH):
                     return _encode_cut(fields, max_bytes)
         encoded = _encode(fields)
         if max_bytes and len(encoded) > max_bytes:
@@ -161,29 +163,30 @@ def _escape_unsafe(encoded: bytes) -> bytes:
     return _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded)
 
 
-def _holds_long_text(container: Any, max_length: int, depth: int) -> bool:
-    for value in container.values() if container.__class__ is dict else container:
-        kind = value.__class__
-        if (kind is str or kind is bytes) and len(value) > max_length:
-            return True
-        if depth and (kind is dict or kind is list) and _holds_long_text(value, max_length, depth - 1):
-            return True
+def _is_long(value: Any, max_length: int, depth: int) -> bool:
+    """Whether a value is, or holds, a text or bytes longer than that."""
+    kind = value.__class__
+    if kind is str or kind is bytes:
+        return len(value) > max_length
+    if depth and (kind is dict or kind is list):
+        return any(_is_long(item, max_length, depth - 1) for item in (value.values() if kind is dict else value))
     return False
 
 
-def _may_lose_a_number(value: object, depth: int) -> bool:
+def _may_lose_a_number(value: Any, depth: int) -> bool:
     """Whether a value holds a float that JSON lacks, or something that can't be looked into."""
     kind = value.__class__
     if kind in _PLAIN_TYPES:
         return False
     if kind is float:
-        return not math.isfinite(value)  # type: ignore[arg-type]  # mypy doesn't narrow by `__class__`
+        return not math.isfinite(value)
     if depth == 0:
         return True
-    if kind is dict:
-        return any(_may_lose_a_number(item, depth - 1) for item in value.values())  # type: ignore[attr-defined]  # see above
-    if kind is list or kind is tuple:
-        return any(_may_lose_a_number(item, depth - 1) for item in value)  # type: ignore[attr-defined]  # see above
+    if kind is dict or kind is list or kind is tuple:
+        for item in value.values() if kind is dict else value:
+            if item.__class__ not in _PLAIN_TYPES and _may_lose_a_number(item, depth - 1):
+                return True
+        return False
     return True
 
 

@@ -1,5 +1,5 @@
 """
-What else than entries goes through the queue: a session's start and end, a level's change, a call in the listener's thread.
+What else than entries goes through the queue: starts, ends, changes of level, calls in the listener's thread.
 
 Each takes effect in the queue's order, between the entries before and after it.
 """

@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import BinaryIO
 
 from sessionlog_handlers.pipeline.files import open_for_append
 from sessionlog_handlers.pipeline.locks import LOCK_TIMEOUT, FileLock
@@ -63,12 +64,12 @@ def compress_file(
                 os.unlink(temporary)
 
 
-def _write_copy(plain: object, temporary: str, mode: int) -> None:
+def _write_copy(plain: BinaryIO, temporary: str, mode: int) -> None:
     target = open_for_append(temporary, mode, extra_flags=os.O_EXCL)
     with open(target, "wb") as raw:
         # No name and no time in the header: the same log gives the same bytes.
         with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, raw, mtime=0) as packed:
-            shutil.copyfileobj(plain, packed, CHUNK)  # type: ignore[misc]  # any readable stream
+            shutil.copyfileobj(plain, packed, CHUNK)
         raw.flush()
         os.fsync(target)  # before the plain file goes, the copy must survive a power loss
 

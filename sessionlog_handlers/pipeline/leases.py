@@ -1,5 +1,5 @@
 """
-Leases: a file per process and root, locked for the process's life. A process id says little across containers; a lock does.
+Leases: a file per process and root, locked for the process's life. Across containers a process id says nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import msgspec
 from sessionlog_handlers.pipeline.files import make_directory, open_lock_file, read_private, write_all
 
 try:
-    import fcntl
+    import fcntl as locking
 except ImportError:  # Windows has no shared locks without pywin32; there a process id has to do
-    fcntl = None  # type: ignore[assignment]  # the module is replaced by its absence
+    locking = None  # type: ignore[assignment]  # the module is replaced by its absence
+fcntl: Any = locking
 
 
 class Lease:

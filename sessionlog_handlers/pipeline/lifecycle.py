@@ -5,6 +5,7 @@ The roots of this process: which handler serves which, and what happens to them 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -22,13 +23,13 @@ CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
 
 _lock = threading.RLock()
 _roots: dict[str, SessionRoot] = {}
-_handlers: list[tuple[weakref.ref[Any], SessionRoot]] = []  # in the order of their making
+_handlers: list[tuple[weakref.ref[logging.Handler], SessionRoot]] = []  # in the order of their making
 _parking: Parking | None = None
 _signal_reason: str | None = None
 _previous: dict[int, Any] = {}
 
 
-def root_for(settings: Settings, handler: Any, channel_type: type[Channel]) -> SessionRoot:
+def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Channel]) -> SessionRoot:
     """
     The root that a new handler serves: one for each directory, which the newest handler's settings rule.
 
@@ -55,7 +56,7 @@ def root_for(settings: Settings, handler: Any, channel_type: type[Channel]) -> S
     return root
 
 
-def is_newest(handler: Any, root: SessionRoot) -> bool:
+def is_newest(handler: logging.Handler, root: SessionRoot) -> bool:
     """
     Whether no later handler serves the same root.
     """
@@ -66,12 +67,12 @@ def is_newest(handler: Any, root: SessionRoot) -> bool:
     return newest is handler
 
 
-def find_root(handler: Any, channel_type: type[Channel]) -> SessionRoot:
+def find_root(handler: logging.Handler | str | None, channel_type: type[Channel]) -> SessionRoot:
     """
     The root in which a session starts that the app begins.
 
     Args:
-        handler: A handler or its name; None for the newest one. Where there is none yet, the session waits for the first.
+        handler: A handler or its name; None for the newest. Where there is none yet, the session waits for the first.
 
         channel_type: What a session is on the callers' side.
 
@@ -80,12 +81,12 @@ def find_root(handler: Any, channel_type: type[Channel]) -> SessionRoot:
     """
     global _parking
     with _lock:
-        live = [(known(), root) for known, root in _handlers if known() is not None]
+        live = [(known, root) for reference, root in _handlers if (known := reference()) is not None]
         for known, root in reversed(live):
-            if handler is None or handler is known or handler == getattr(known, "name", None):
+            if handler is None or handler is known or handler == known.name:
                 return root
         if handler is not None:
-            names = sorted(str(name) for known, _ in live if (name := getattr(known, "name", None)))
+            names = sorted(known.name for known, _ in live if known.name)
             raise LookupError(f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}")
         if _parking is None:
             _parking = Parking(channel_type)

@@ -63,7 +63,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         """
         Start over without a thread, in a forked child for example.
         """
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._draining = threading.RLock()
         self._starting = threading.RLock()
         self._stopping = False
@@ -72,33 +72,31 @@ class BatchingQueueListener(logging.handlers.QueueListener):
     @property
     def is_running(self) -> bool:
         """Whether the thread lives."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._worker is not None and self._worker.is_alive()
 
     def start(self) -> None:
         """
         Start the thread if it does not run. Where there can be none, `drain` does its work.
         """
-        if self.is_running:
-            return
         with self._starting:
             if self.is_running:
                 return
             self._stopping = False
-            self._thread = start_thread(self._run, "sessionlog-listener")
-            self.queue.consumer = self._thread.ident if self._thread else None
+            self._worker = start_thread(self._run, "sessionlog-listener")
+            self.queue.consumer = self._worker.ident if self._worker else None
 
     def stop(self, timeout: float = JOIN_TIMEOUT) -> None:
         """
         Empty the queue and end the thread.
         """
-        thread = self._thread
+        thread = self._worker
         if thread is not None and thread is not threading.current_thread():
             self._stopping = True
             self.queue.wake(urgent=True)
             thread.join(timeout)
             if thread.is_alive():  # held up by a slow disk; it will end by itself
                 return
-        self._thread = None
+        self._worker = None
         self.queue.consumer = None
         self.drain()
 

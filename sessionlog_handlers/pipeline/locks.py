@@ -74,7 +74,7 @@ class FileLock:
 
     def acquire(self, timeout: float = LOCK_TIMEOUT) -> bool:
         """
-        Take the lock, waiting at most *timeout* seconds. Gives False if that was not enough or the file can't be opened.
+        Take the lock, waiting at most *timeout* seconds; False if that was not enough or the file can't be opened.
         """
         deadline = time.monotonic() + timeout
         if not self._mutex.acquire(timeout=max(timeout, 0.0)):

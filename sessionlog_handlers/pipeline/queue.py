@@ -1,5 +1,5 @@
 """
-The bounded way from the callers' threads to the listener's. Nothing is evicted: what does not fit is refused at arrival.
+The bounded way from the callers' threads to the listener's. What does not fit is refused at arrival, never evicted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
@@ -141,10 +142,8 @@ class BoundedQueue(Generic[Item]):
         """
         self._asleep = True
         if not self._items:
-            try:
+            with suppress(Empty):
                 self._wakes.get(timeout=timeout)
-            except Empty:
-                pass
         self._asleep = False
 
     def gather(self, seconds: float) -> None:
@@ -174,9 +173,9 @@ def _in_signal_handler() -> bool:
         return False
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_code in codes:
             return True
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+        frame = frame.f_back
     return False

@@ -4,7 +4,6 @@ One directory of sessions as this process serves it: the callers' side and the l
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -14,13 +13,14 @@ from logging import LogRecord
 from typing import Any
 
 from sessionlog_handlers.context import find_session_id
+from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, LevelCommand, StartCommand
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.layout import SessionPaths, check_id, directory_name
-from sessionlog_handlers.pipeline.listener import BatchingQueueListener, Barrier
+from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
 from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.report import Losses, Reporter
 from sessionlog_handlers.pipeline.roots import note_root
@@ -29,7 +29,6 @@ from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.sync import Syncer
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.values import parse_severity
-from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
 
 MAX_ENDED = 10_000  # ids of ended sessions that are remembered; of older ones metadata.json tells
 STOP_TIMEOUT = 2.0  # seconds that closing may take
@@ -254,7 +253,7 @@ class SessionRoot:
         return channel if channel is not None and not channel.closed else self._find_other(record, session_id)
 
     def _find_other(self, record: LogRecord, session_id: str) -> Channel | None:
-        """A record whose session is not open here: a child logger of one that is, a late one, or the first of a new one."""
+        """A record whose session is not open here: of a child logger, a late one, or the first of a new session."""
         if "session_id" not in record.__dict__ and record.name.endswith(session_id):
             parent = session_id
             while "." in parent:

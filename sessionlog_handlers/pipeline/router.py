@@ -382,7 +382,7 @@ class Router:
                 found = self._writers.pop(channel.paths.file(index), None)
                 if found:
                     found[0].release()
-            if files.owner and self.settings.on_end != "keep":
+            if self.settings.on_end != "keep":  # whoever leaves last finds the session over
                 settings, lock, paths = self.settings, files.lock, channel.paths
                 self.keeper.submit(lambda: clean_up(paths, lock, settings))
         channel.root.forget(channel)

@@ -84,6 +84,8 @@ class Writer(ConcurrentRotatingFileHandler):
         self.baseFilename = path
         self._prepare(rotation, file_mode, directory_mode, before_rotation)
 
+    stream: Descriptor | None  # type: ignore[assignment]  # the base class has a text stream
+
     def _prepare(
         self,
         rotation: RotationPolicy,
@@ -92,7 +94,7 @@ class Writer(ConcurrentRotatingFileHandler):
         before_rotation: Callable[[int], None] | None = None,
     ) -> None:
         # What concurrent-log-handler's methods read of its own __init__, which would register the handler.
-        self.stream: Descriptor | None = None  # type: ignore[assignment]  # the base class wants a text stream
+        self.stream = None
         self.is_posix = os.name == "posix"
         self._actual_keep_log_stream_open = True
         self._debug = False
@@ -122,8 +124,8 @@ class Writer(ConcurrentRotatingFileHandler):
         """
         Append whole lines and give the number of those that are in the file.
 
-        A number below ``len(lines)`` means that *error* holds the reason; the rest was not written, and no part of it is
-        left behind. Never raises `OSError`.
+        A number below ``len(lines)`` means that *error* holds the reason; the rest was not written, and no part of it
+        is left behind. Never raises `OSError`.
 
         Args:
             lines: Each with its line end.
@@ -145,7 +147,7 @@ class Writer(ConcurrentRotatingFileHandler):
                 elif rotate:
                     stop = self._fitting(lines, done, self.rotation.room(0))
                 done += self._write(lines[done:stop], found.st_size)
-                if self.error:
+                if done < stop:
                     break
         except OSError as error:
             self.error = error
