@@ -88,7 +88,7 @@ def _find_time(fields: Mapping[str, Any]) -> float:
 def _find_level(fields: Mapping[str, Any]) -> str:
     for key in _LEVEL_KEYS:
         value = fields.get(key)
-        if isinstance(value, int):
+        if isinstance(value, int) and not isinstance(value, bool):
             return severity_name(value)
         if isinstance(value, str):
             word = value.lower()

@@ -8,10 +8,12 @@ import re
 import sys
 import tracemalloc
 import uuid
+from collections import deque
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,22 @@ class Colour(enum.Enum):
 @dataclasses.dataclass
 class Point:
     x: float = float("nan")
+
+
+class Whole(int):
+    pass
+
+
+class Share(float):
+    pass
+
+
+class Word(str):
+    pass
+
+
+class Pair(msgspec.Struct):
+    a: int
 
 
 def _refuse(constant: str) -> None:
@@ -117,6 +135,41 @@ class TestEncodeObject:
         A value that JSON has no form for is written as a text that says what it was.
         """
         assert load(encode_object({"value": value, "beside": 1})) == {"value": text, "beside": 1}
+
+    @pytest.mark.parametrize("beside", ["fast", "safe \ud800"])
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (Whole(7), 7),
+            (Share(0.5), 0.5),
+            (Share("nan"), "NaN"),
+            (Word("w"), "w"),
+            (Pair(a=1), {"a": 1}),
+            (Point, "its repr"),
+            (PurePosixPath("/x"), "/x"),
+            (deque([{"a": None}]), [{"a": None}]),
+            ({Word("k"): [None, (1.5, b"")]}, {"k": [None, [1.5, ""]]}),
+            (MappingProxyType({"a": [None]}), {"a": [None]}),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_classes_of_their_own(self, value: object, text: object, beside: str) -> None:
+        """
+        A subclass of a type that JSON has is written as that type, on every rung.
+        """
+        if isinstance(value, type):
+            text = repr(value)
+        assert load(encode_object({"value": value, "none": None, "beside": beside}))["value"] == text
+
+    @pytest.mark.parametrize("container", [list, tuple, deque])
+    def test_depth_of_other_containers(self, container: Any) -> None:
+        """
+        Depth is counted through lists, tuples and other sequences too.
+        """
+        value: Any = "bottom"
+        for _ in range(100):
+            value = container([value])
+        assert "nested too deeply" in str(load(encode_object({"value": value})))
 
     def test_the_same_on_every_rung(self) -> None:
         """

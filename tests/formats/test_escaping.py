@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,17 @@ class TestPairs:
         assert parsed["long"].endswith("...[truncated, 5000 characters]")
         assert '"truncated":' in parsed["items"]
         assert int(parsed["truncated"]) + len(parsed) - 1 == len(fields)
+
+    def test_fields_that_fail(self) -> None:
+        """
+        A mapping that fails when it is read is named as such.
+        """
+
+        class Broken(dict[str, int]):
+            def items(self) -> Any:
+                raise RuntimeError("gone")
+
+        assert format_pairs(Broken(a=1)) == "format_error=RuntimeError('gone')"
 
     def test_keys_are_cleaned(self) -> None:
         """

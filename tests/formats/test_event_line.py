@@ -36,6 +36,14 @@ class TestWriting:
         raw = EventLineFormat().assemble(Head(TS, "info", "a", "output"), b"12345")
         assert raw == b"2024-12-19T14:32:01.123Z|output||bytes=5\n"
 
+    def test_traceback(self) -> None:
+        """
+        A traceback is the message's last pair; base64 of a terminal's bytes is left out.
+        """
+        line = Line(ts=TS, level="info", session="", event="output", data={"bytes": 1, "base64": "eA=="}, exc="a\nb")
+        raw = EventLineFormat().format(line)
+        assert parse_pairs(EventLineFormat().parse(raw).msg or "") == {"bytes": "1", "exc": "a\nb"}
+
     @given(lines)
     def test_one_safe_line(self, line: Line) -> None:
         """

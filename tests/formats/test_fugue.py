@@ -26,6 +26,7 @@ class TestFugueFormat:
             b'{"timestamp":"2026-01-08T12:34:56.789Z","session_id":"abc123","event_type":"pane_created",'
             b'"window_id":"w1","pane_id":"p1","payload":{"command":"bash"}}\n'
         )
+        assert FugueFormat().parse(FugueFormat().format(line)) == line
 
     def test_empty_keys_are_absent(self) -> None:
         """
@@ -56,6 +57,8 @@ class TestFugueFormat:
         head = Head(TS, "info", "a", "output")
         assert json.loads(FugueFormat().assemble(head, b"hi"))["payload"] == {"bytes": 2, "base64": "aGk="}
         assert json.loads(FugueFormat(content=False).assemble(head, b"hi"))["payload"] == {"bytes": 2}
+        line = Line(ts=TS, level="info", session="a", event="output", data={"bytes": 2, "base64": "aGk="})
+        assert json.loads(FugueFormat(content=False).format(line))["payload"] == {"bytes": 2}
 
     @given(lines)
     def test_round_trip(self, line: Line) -> None:
@@ -69,6 +72,25 @@ class TestFugueFormat:
         raw = FugueFormat(max_record_bytes=0).format(line)
         assert raw.count(b"\n") == 1
         assert FugueFormat().parse(raw) == expected
+
+    def test_foreign_payloads(self) -> None:
+        """
+        A payload that other writers made for the event ``log`` loses nothing, and odd ids are written as text.
+        """
+        raw = b'{"timestamp":"2026-01-08T12:34:56Z","event_type":"log","payload":{"msg":5,"data":[1],"x":2}}'
+        line = FugueFormat().parse(raw)
+        assert (line.msg, line.data) == (None, {"msg": 5, "data": [1], "x": 2})
+        odd = Line(ts=TS, level="info", session="a", event="error", data={"window_id": 3, "pane_id": ["x"] * 1000})
+        fields = json.loads(FugueFormat().format(odd))
+        assert fields["window_id"] == 3
+        assert fields["pane_id"].endswith("characters]")
+
+    def test_no_time(self) -> None:
+        """
+        Without a readable time it is no line.
+        """
+        with pytest.raises(InvalidLineError):
+            FugueFormat().parse(b'{"timestamp":"now","event_type":"log"}')
 
     def test_cut_anywhere(self) -> None:
         """

@@ -153,6 +153,19 @@ class TestReading:
         line = make_line(msg="a\udcff", data={"x": "\ud800"})
         assert JsonLinesFormat().parse(JsonLinesFormat().format(line)) == line
 
+    def test_no_time(self) -> None:
+        """
+        Without a readable time it is no line.
+        """
+        with pytest.raises(InvalidLineError):
+            JsonLinesFormat().parse(LINE.replace(b"2026-01-08T", b"2026-01-08 at "))
+
+    def test_time_as_datetime(self) -> None:
+        """
+        A line's time is also an aware datetime.
+        """
+        assert make_line().time.isoformat() == "2026-01-08T12:34:56.789000+00:00"
+
     def test_unknown_keys(self) -> None:
         """
         Keys of a later version don't make a line unreadable.

@@ -127,6 +127,15 @@ class TestReading:
         line = PtyFormat().parse(raw)
         assert (line.event, line.data) == ("input", {"bytes": 11, "base64": "Y2xhdWRlIGhlbHA="})
 
+    def test_odd_lines(self) -> None:
+        """
+        Without a readable time it is no line; bytes that are no base64 are kept as they are.
+        """
+        with pytest.raises(InvalidLineError):
+            PtyFormat().parse(b'{"timestamp":"now","session_id":"","direction":"input","data":"","size":0}')
+        line = Line(ts=TS, level="info", session="a", event="output", data={"base64": "?é"})
+        assert PtyFormat().parse(PtyFormat().format(line)).data["bytes"] == 3
+
     def test_cut_anywhere(self) -> None:
         """
         A line that was cut is invalid at every byte.

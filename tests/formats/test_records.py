@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -100,6 +101,31 @@ class TestRecordContent:
         assert record_level(make_record(levelno=26)) == "info"
         assert record_level(make_record(levelno=None)) == "info"
         assert record_level(make_record(levelno=50)) == "critical"
+
+    def test_data_that_fails(self) -> None:
+        """
+        Event data that can't be read is shown as what it is; a message of a class of its own is the text that it is.
+        """
+
+        class Broken(Mapping[str, int]):
+            def __getitem__(self, key: str) -> int:
+                raise RuntimeError("gone")
+
+            def __iter__(self) -> Iterator[str]:
+                raise RuntimeError("gone")
+
+            def __len__(self) -> int:
+                return 1
+
+            def __repr__(self) -> str:
+                return "Broken"
+
+        class Loud(str):
+            def __str__(self) -> str:
+                return self
+
+        assert record_content(make_record(event="e", event_data=Broken())).data == {"event_data": "Broken"}
+        assert type(record_content(make_record(Loud("quiet"), None)).msg) is str
 
     def test_names_that_are_no_text(self) -> None:
         """

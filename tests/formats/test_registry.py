@@ -81,6 +81,7 @@ class TestForeignJson:
             (b'{"timestamp":1758535200,"levelname":"INFO","message":"hi"}', 1758535200.0, "info", "hi"),
             (b'{"time":1758535200500,"level":50,"msg":"hi"}', 1758535200.5, "critical", "hi"),
             (b'{"asctime":"2025-09-22 10:00:00,500","severity":"ERROR","event":"hi"}', 1758535200.5, "error", "hi"),
+            (b'{"ts":true,"time":"2025-09-22T10:00:00Z","level":true}', 1758535200.0, "info", None),
             (b'{"@timestamp":"soon","level":"loud"}', 0.0, "info", None),
         ],
     )
