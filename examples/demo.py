@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = (
-    "ada alan alonzo annie barbara claude dennis donald edsger frances grace john kathleen ken leslie linus "
-    "margaret niklaus radia tim"
-).split()
+NAMES = [
+    *("ada", "alan", "alonzo", "annie", "barbara", "claude", "dennis", "donald", "edsger", "frances"),
+    *("grace", "john", "kathleen", "ken", "leslie", "linus", "margaret", "niklaus", "radia", "tim"),
+]
 STEP = 10.0  # seconds that anything here may take
 SHOWN = 2  # sessions whose files are listed one by one
 COLOURS = {"title": "1;36", "command": "1", "good": "32", "bad": "1;31", "dim": "2"} if sys.stdout.isatty() else {}
@@ -116,6 +116,8 @@ async def talk(port, server):
     await asyncio.sleep(0.3)
     print(f"\nSome left. The server is told to stop (SIGTERM) with {len(talkers) - 7} clients connected.")
     server.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(STEP):  # the others stay until it hangs up
+        await asyncio.gather(*(talker.reader.read() for talker in talkers[5:]), return_exceptions=True)
     return raised
 
 
