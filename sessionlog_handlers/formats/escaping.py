@@ -14,6 +14,7 @@ from sessionlog_handlers.formats.encoding import cut_text, encode_object, safe_r
 # Controls (the tab is harmless and stays), line separators, marks that reverse the direction of text, lone surrogates.
 _UNSAFE_CLASS = r"\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _ESCAPED = re.compile(rf"[\\{_UNSAFE_CLASS}]")
+_UNSAFE = re.compile(f"[{_UNSAFE_CLASS}]")
 _ESCAPE_SEQUENCE = re.compile(r"\\(?:([\\nrp])|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _SHORT_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _SHORT_MEANINGS = {"\\": "\\", "n": "\n", "r": "\r", "p": "|"}
@@ -44,6 +45,20 @@ def escape(text: str) -> str:
     if text.isprintable() and "\\" not in text:
         return text
     return _ESCAPED.sub(_write_escape, text)
+
+
+def make_visible(text: str) -> str:
+    """
+    Text for people's eyes: what would break the line or act on a terminal is shown as its escape, a backslash stays.
+    """
+    return text if text.isprintable() else _UNSAFE.sub(_write_escape, text)
+
+
+def escape_json(text: str) -> str:
+    """
+    JSON on one line with the same characters as ``\\uNNNN``: it means what it meant, and a terminal does nothing to it.
+    """
+    return text if text.isprintable() else _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def escape_field(text: str) -> str:
