@@ -186,7 +186,11 @@ class RotatedReader(LineReader):
         return files[::-1]
 
     def _list(self) -> dict[int, Path]:
-        return {0: self._log, **dict(archives(self._log))}
+        log = self._log
+        compressed = log.with_name(f"{log.name}.gz")  # what cleaning up at the session's end may leave
+        if compressed.exists() and not log.exists():
+            log = compressed
+        return {0: log, **dict(archives(self._log))}
 
     def _open_slot(self, slot: int, slots: dict[int, Path]) -> tuple[Path, BinaryIO] | None:
         """Open what a slot has; it may turn from a plain file into an archive in between, so look again."""
