@@ -186,6 +186,7 @@ def _stop_all() -> None:
 def _after_fork_in_child() -> None:
     for handler in [*_alive]:
         handler.bounded.reset()
+        handler.losses.reset()
         handler.queue_listener.reset()
 
 

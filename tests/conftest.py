@@ -190,7 +190,7 @@ def _close_our_state() -> None:
     """
     End what the package keeps for the whole process. Only modules that the test has loaded can have kept anything.
     """
-    root = sys.modules.get("sessionlog_handlers.pipeline.root")
+    root = sys.modules.get("sessionlog_handlers.pipeline.lifecycle")
     if close_all := getattr(root, "close_all", None):
         close_all()
     if context := sys.modules.get("sessionlog_handlers.context"):

@@ -189,6 +189,12 @@ class Channel:
         sampler = samplers.get(route.event) or samplers.setdefault(route.event, Sampler(route.sampled))
         return sampler.admit()
 
+    def after_fork(self) -> None:
+        """
+        In a forked child: another thread of the parent may have held a sampler's lock.
+        """
+        self._samplers = None
+
     def take_left_out(self) -> dict[str, int]:
         """
         How many events sampling left out since the last call, by name.

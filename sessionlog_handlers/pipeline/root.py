@@ -171,6 +171,7 @@ class SessionRoot:
             if channel.closed:
                 del self.sessions[channel.id]
             else:
+                channel.after_fork()
                 self.router.inherit(channel)
 
     # -- sessions ----------------------------------------------------------------------------------------------------
