@@ -86,9 +86,6 @@ class Talker:
                 return line
         raise RuntimeError(f"{self.name} was cut off before it heard {wanted!r}")
 
-    async def hang_up(self):
-        self.writer.close()
-
 
 async def talk(port, server):
     talkers = [Talker(name) for name in NAMES]
@@ -102,7 +99,8 @@ async def talk(port, server):
     grace = directory_of("grace").name
     print(f"One of them, {grace}, is worth a closer look; another process asks for it, and the server goes on:\n")
     raised = await asyncio.to_thread(sessionlog, "level", grace, "full")
-    await until(lambda: '"level_change"' in (logs / grace / "session.log").read_text(), "the level change")
+    if raised.returncode == 0:
+        await until(lambda: '"level_change"' in (logs / grace / "session.log").read_text(), "the level change")
 
     await asyncio.gather(*(talker.say(f"{talker.name} goes on talking") for talker in talkers[:5]))
     await by_name["grace"].say("/ask 6 * 7")
@@ -112,12 +110,15 @@ async def talk(port, server):
     await by_name["ken"].say("/nick kenneth")
     await by_name["radia"].say("/quit")
     by_name["linus"].writer.transport.abort()  # as a broken connection would
-    await asyncio.gather(*(talker.hang_up() for talker in talkers[:5]))
+    for talker in talkers[:5]:
+        talker.writer.close()
     await asyncio.sleep(0.3)
     print(f"\nSome left. The server is told to stop (SIGTERM) with {len(talkers) - 7} clients connected.")
     server.send_signal(signal.SIGTERM)
     async with asyncio.timeout(STEP):  # the others stay until it hangs up
         await asyncio.gather(*(talker.reader.read() for talker in talkers[5:]), return_exceptions=True)
+    for talker in talkers:
+        talker.writer.close()
     return raised
 
 
