@@ -122,13 +122,19 @@ class SessionExecutor(ThreadPoolExecutor):
         return super().submit(bind(fn), *args, **kwargs)
 
 
+class NoSession(str):
+    """
+    What stands in a record's ``session_id`` for other handlers' formats though the record has no session.
+    """
+
+
 def find_session_id(record: LogRecord, logger_prefixes: Sequence[str] = ()) -> str | None:
     """
     The session that a record belongs to, in this order: its own ``session_id``, the logger's name behind one of the
     prefixes, the context, the process's default.
     """
     own: Any = record.__dict__.get("session_id")
-    if own:
+    if own and not isinstance(own, NoSession):
         return own if isinstance(own, str) else str(own)
     if logger_prefixes:
         for prefix in logger_prefixes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from sessionlog_handlers.context import find_session_id
+from sessionlog_handlers.context import NoSession, find_session_id
 from sessionlog_handlers.events import BUILTIN_EVENTS
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record
@@ -25,11 +25,12 @@ class Sampler:
         share: From 0.0 (nothing) to 1.0 (everything).
     """
 
-    __slots__ = ("_credit", "_left_out", "_lock", "share")
+    __slots__ = ("_asked", "_kept", "_left_out", "_lock", "share")
 
     def __init__(self, share: float) -> None:
         self.share = share
-        self._credit = 0.0
+        self._asked = 0
+        self._kept = 0
         self._left_out = 0
         self._lock = threading.RLock()  # a signal handler may log while its thread counts
 
@@ -38,9 +39,11 @@ class Sampler:
         Whether this one is kept.
         """
         with self._lock:
-            self._credit += self.share
-            if self._credit >= 1.0:
-                self._credit -= 1.0
+            self._asked += 1
+            # A product, not a sum: adding 0.1 a thousand times gives less than 100.
+            due = int(self._asked * self.share)
+            if due > self._kept:
+                self._kept = due
                 return True
             self._left_out += 1
             return False
@@ -100,7 +103,7 @@ class SessionFilter(logging.Filter):
         rank = _RANK_OF_EVENT.get(event, -1) if isinstance(event, str) else -1
         if rank < 0:
             rank = rank_of_record(record.levelno)
-        record.session_id = session_id or self.default
+        record.session_id = session_id or NoSession(self.default)
         record.session_level = LEVELS_BY_RANK[rank].value
         record.audit = (_AUDIT_OF_EVENT.get(event) if isinstance(event, str) else None) or "-"
         if self.require_session and not session_id:
