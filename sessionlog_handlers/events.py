@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,12 +126,14 @@ class EventCatalogue:
             known = EventType(name)
             if len(self._unknown) < MAX_UNKNOWN_NAMES:
                 self._unknown[name] = known
-                warnings.warn(
-                    f"unknown event {name!r} is logged at session level signals; declare it under 'events:' "
-                    "in the handler's configuration",
-                    SessionLogWarning,
-                    stacklevel=4,
-                )
+                # Where warnings are errors, the event must still be logged, and its caller not be stopped.
+                with suppress(SessionLogWarning):
+                    warnings.warn(
+                        f"unknown event {name!r} is logged at session level signals; declare it under 'events:' "
+                        "in the handler's configuration",
+                        SessionLogWarning,
+                        stacklevel=4,
+                    )
         return known
 
 

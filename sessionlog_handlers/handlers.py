@@ -45,15 +45,15 @@ class SessionHandler(logging.Handler):
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None, **options: Unpack[SettingsOptions]) -> None:
-        super().__init__()
         given: dict[str, Any] = {**options}
         if directory is not None:
             given["directory"] = directory
-        self.settings = Settings.from_options(given)
-        if self.settings.on_error == "raise" and self.settings.enabled:
-            make_root(str(self.settings.directory), self.settings.directory_mode)
-        self._prefixes = self.settings.logger_prefixes
-        self.root = lifecycle.root_for(self.settings, self, Session)
+        settings = Settings.from_options(given)
+        if settings.on_error == "raise" and settings.enabled:
+            make_root(str(settings.directory), settings.directory_mode)
+        super().__init__()  # last: what is wrong must not be registered with `logging`
+        self.settings = settings
+        self.root = lifecycle.root_for(settings, self, Session)
 
     def createLock(self) -> None:
         """Do without the lock of the base class: nothing here needs one."""
@@ -101,6 +101,7 @@ class SessionHandler(logging.Handler):
             channel = root.find(record)
             if channel is not None:
                 channel.accept_record(record)
+                record.__dict__.setdefault("session_id", channel.id)  # for the handlers that come after
             # A handler on two loggers, or an older one of the same root, sees the record again.
             record.__dict__[TAKEN] = root.directory
         except Exception as error:

@@ -75,6 +75,7 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
         if overflow not in _OVERFLOWS:
             hint = did_you_mean(overflow, _OVERFLOWS)
             raise ConfigurationError(f"{overflow!r} is not an overflow policy; choose shed or wait{hint}", "overflow")
+        slowest = parse_duration(linger)
         given = [target] if isinstance(target, logging.Handler | Mapping) else [*target]
         self.targets = tuple(_make_handler(handler) for handler in given)
         queue: BoundedQueue[Any] = BoundedQueue(
@@ -88,7 +89,7 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
             queue,
             *self.targets,
             respect_handler_level=respect_handler_level,
-            linger=parse_duration(linger),
+            linger=slowest,
             on_error=self._target_failed,
         )
         _alive.add(self)

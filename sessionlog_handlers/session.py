@@ -89,9 +89,14 @@ class Session(Channel):
             AuditWriteError: If the event is audited, and the handler was told to wait and to raise (``audit_durability:
                 sync``, ``audit_on_error: raise``).
         """
-        route = self.table.event(name)
-        if route is not None:
-            self._log(route, data)
+        try:
+            route = self.table.event(name)
+            if route is not None:
+                self._log(route, data)
+        except AuditWriteError:
+            raise
+        except Exception as error:
+            self._failed(error)
 
     async def aevent(self, name: str, /, **data: Any) -> None:
         """
@@ -118,9 +123,12 @@ class Session(Channel):
         Args:
             content: The bytes as they are.
         """
-        route = self.table.event("output")
-        if route is not None:
-            self.accept_bytes(route, content)
+        try:
+            route = self.table.event("output")
+            if route is not None:
+                self.accept_bytes(route, content)
+        except Exception as error:
+            self._failed(error)
 
     def input(self, content: bytes) -> None:
         """
@@ -129,9 +137,12 @@ class Session(Channel):
         Args:
             content: The bytes as they are.
         """
-        route = self.table.event("input")
-        if route is not None:
-            self.accept_bytes(route, content)
+        try:
+            route = self.table.event("input")
+            if route is not None:
+                self.accept_bytes(route, content)
+        except Exception as error:
+            self._failed(error)
 
     def prompt(self, text: str, **data: Any) -> None:
         """
@@ -156,14 +167,19 @@ class Session(Channel):
 
             data: More named fields.
         """
-        route = self.table.event("error")
-        if route is None:
-            return
-        if isinstance(error, BaseException):
-            data = {**data, "type": type(error).__name__, "error": _text_of(error)}
-            self._log(route, data, exc=_traceback_of(error))
-        else:
-            self._log(route, {**data, "error": str(error)})
+        try:
+            route = self.table.event("error")
+            if route is None:
+                return
+            if isinstance(error, BaseException):
+                data = {**data, "type": type(error).__name__, "error": _text_of(error)}
+                self._log(route, data, exc=_traceback_of(error))
+            else:
+                self._log(route, {**data, "error": _text_of(error)})
+        except AuditWriteError:
+            raise
+        except Exception as failure:
+            self._failed(failure)
 
     def set_level(self, level: SessionLevel | str) -> None:
         """
@@ -237,6 +253,13 @@ class Session(Channel):
         if self._waits_for(route) and not in_running_loop():
             barrier = self.root.durable_barrier(self)
             self._check(route.event, barrier.wait(self.root.settings.audit_timeout), barrier.error)
+
+    def _failed(self, error: Exception) -> None:
+        """Nothing that is wrong with an event may reach the app that logs it."""
+        self.root.losses.count(self, "error")
+        self.root.reporter.report(
+            f"event {type(error).__name__}", f"an event of session {self.id!r} was not taken: {safe_repr(error):.200}"
+        )
 
     def _waits_for(self, route: Route) -> bool:
         """Whether the caller of a rare audited event waits for its line to be on the disk."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import BinaryIO
 
-from sessionlog_handlers.pipeline.files import open_for_append
+from sessionlog_handlers.pipeline.files import open_for_append, open_regular
 from sessionlog_handlers.pipeline.locks import LOCK_TIMEOUT, FileLock
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, move_slot
 
@@ -49,7 +49,7 @@ def compress_file(
         OSError: If the copy can't be made, on a full disk for example. The plain file is untouched then.
     """
     try:
-        source = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+        source = open_regular(path)
     except FileNotFoundError:
         return None
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:12]}.tmp")

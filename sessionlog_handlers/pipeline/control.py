@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from sessionlog_handlers.pipeline.files import make_directory, read_private, replace_file
+from sessionlog_handlers.pipeline.files import make_directory, read_json, replace_file
 from sessionlog_handlers.pipeline.layout import CONTROL_FILE, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock
 
@@ -46,6 +46,7 @@ class ControlFile:
         self._root = root
         self._path = os.path.join(root, CONTROL_FILE)
         self._seen = 0  # the modification time that was read last, in nanoseconds
+        self._taken: set[LevelRequest] = set()  # those in the file that were given before
 
     def request(self, session_id: str, level: str) -> LevelRequest:
         """
@@ -63,7 +64,7 @@ class ControlFile:
 
     def changed(self) -> list[LevelRequest]:
         """
-        The requests in the file if it changed since the last look, else none.
+        The requests that came into the file since the last look.
         """
         try:
             modified = os.stat(self._path).st_mtime_ns
@@ -72,10 +73,10 @@ class ControlFile:
         if modified == self._seen:
             return []
         self._seen = modified
-        return self._read()
+        requests = self._read()
+        new = [request for request in requests if request not in self._taken]
+        self._taken = set(requests)
+        return new
 
     def _read(self) -> list[LevelRequest]:
-        try:
-            return msgspec.json.decode(read_private(self._path) or b"[]", type=list[LevelRequest])
-        except (OSError, msgspec.DecodeError):
-            return []
+        return read_json(self._path, list[LevelRequest]) or []

@@ -9,6 +9,11 @@ import os
 import stat
 import uuid
 from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
 
 # O_NOFOLLOW: a link planted in place of a log is refused. O_NONBLOCK: opening a FIFO without a reader fails, not hangs.
 _SAFE_FLAGS = (
@@ -39,6 +44,20 @@ def _kind(mode: int) -> str:
 
 def _refuse(path: str, mode: int) -> NotRegularError:
     return NotRegularError(errno.EINVAL, f"{_kind(mode)}, and only a regular file can be a log", path)
+
+
+def check_regular(path: str) -> None:
+    """
+    Make sure that a file about to be moved is a regular one.
+
+    Raises:
+        NotRegularError: If it is not.
+
+        FileNotFoundError: If nothing is there.
+    """
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise _refuse(path, mode)
 
 
 def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool = False) -> int:
@@ -127,16 +146,51 @@ def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def open_regular(path: str) -> int:
+    """
+    Open a regular file for reading. A link is not followed, and a FIFO without a writer does not hang.
+
+    Raises:
+        NotRegularError: If it is anything but a regular file.
+
+        OSError: If it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _refuse(path, mode)
+    return descriptor
+
+
 def read_private(path: str) -> bytes | None:
     """
-    The whole of a small file of ours, or None if it is not there. A link is not followed.
+    The whole of a small file of ours, or None if it is not there. Nothing but a regular file is read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         return None
     with open(descriptor, "rb") as stream:
         return stream.read()
+
+
+def read_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
+    """
+    The content of a small JSON file of ours, or None if it is not there or is not what it should be.
+
+    Args:
+        path: The file.
+
+        kind: What it should hold, as `msgspec` has it.
+
+        strict: Whether numbers must be numbers.
+    """
+    try:
+        content = read_private(path)
+        return None if content is None else msgspec.json.decode(content, type=kind, strict=strict)
+    except (OSError, ValueError, RecursionError):  # the last for brackets without end
+        return None
 
 
 def write_all(descriptor: int, content: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sessionlog_handlers.pipeline.files import make_directory, open_lock_file, read_private, write_all
+from sessionlog_handlers.pipeline.files import make_directory, open_lock_file, open_regular, read_json, write_all
 
 try:
     import fcntl as locking
@@ -108,8 +108,8 @@ def is_alive(directory: str, name: str) -> bool:
         return False
     path = os.path.join(directory, name)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
+        descriptor = open_regular(path)
+    except (OSError, ValueError):  # the latter for a name that no file can have
         return False
     try:
         if fcntl is None:
@@ -129,11 +129,7 @@ def read_lease(directory: str, name: str) -> dict[str, Any]:
     """
     What a process says of itself in its lease; empty if it can't be read.
     """
-    try:
-        content = msgspec.json.decode(read_private(os.path.join(directory, name)) or b"{}")
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_json(os.path.join(directory, name), dict[str, Any]) or {}
 
 
 def _process_exists(content: dict[str, Any]) -> bool:

@@ -126,10 +126,10 @@ def exit_reason() -> str:
 
 
 def _at_exit() -> None:
+    forbid_threads()
     reason = exit_reason()
     for root in all_roots():
         root.finish(reason)
-    forbid_threads()
 
 
 def _after_fork_in_child() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from sessionlog_handlers.formats.encoding import encode_object
-from sessionlog_handlers.pipeline.files import read_private, replace_file
+from sessionlog_handlers.pipeline.files import read_json, replace_file
 
 VERSION = 1
 State = Literal["running", "ended", "crashed"]
@@ -89,11 +89,7 @@ def read_metadata(path: str) -> Metadata | None:
     """
     Read the file; None if it is not there or is none of ours.
     """
-    try:
-        content = read_private(path)
-        return None if content is None else msgspec.json.decode(content, type=Metadata, strict=False)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return read_json(path, Metadata, strict=False)
 
 
 def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:

@@ -40,12 +40,17 @@ class BoundedQueue(Generic[Item]):
     def __init__(
         self, capacity: int = 65_536, max_bytes: int = 32 * 1024 * 1024, overflow: Literal["shed", "wait"] = "shed"
     ) -> None:
-        reserve = min(RESERVE, capacity)
+        self.configure(capacity, max_bytes, overflow)
+        self.reset()
+
+    def configure(self, capacity: int, max_bytes: int, overflow: Literal["shed", "wait"]) -> None:
+        """
+        Set other bounds. What is queued stays.
+        """
         self.capacity = capacity
         self.overflow = overflow
         self.slot_bytes = max(max_bytes // capacity, 1)
-        self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + reserve)
-        self.reset()
+        self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + min(RESERVE, capacity))
 
     def reset(self) -> None:
         """

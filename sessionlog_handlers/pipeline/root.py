@@ -59,7 +59,9 @@ class SessionRoot:
         self.control = ControlFile(directory)
         self._ended: OrderedDict[str, None] = OrderedDict()
         self.lock = threading.RLock()  # for sessions that come and go; a signal handler may log while it is held
+        self._closing = threading.RLock()
         self._live = False
+        self._is_closing = False
         self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
         self.syncer = Syncer(settings.sync_interval, self.reporter)
         self.router = Router(
@@ -71,10 +73,6 @@ class SessionRoot:
             reporter=self.reporter,
             losses=self.losses,
         )
-        self._build_queue()
-
-    def _build_queue(self) -> None:
-        settings = self.settings
         self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
         self.listener = BatchingQueueListener(
             self.queue,
@@ -96,20 +94,21 @@ class SessionRoot:
         if settings == self.settings:
             return
         self.close()
-        with self.lock:
+        with self._closing, self.lock:
             self.settings = settings
             self.plan = Plan(settings)
             self.syncer.interval = settings.sync_interval
             self.router.use(settings, self.plan)
-            self._build_queue()
+            self.queue.configure(settings.queue_size, settings.queue_bytes, settings.overflow)
+            self.listener.linger = settings.linger
             for channel in self.sessions.values():
                 channel.paths = self._paths(channel.id)
                 channel.use_table(self.plan.table(channel.session_level, channel.severity))
 
     def _revive(self) -> None:
-        """Start the threads, at the first record and again after `close`."""
+        """Start the threads, at the first record and again after `close`. What comes during `close` waits for its end."""
         with self.lock:
-            if self._live:
+            if self._live or self._is_closing:
                 return
             self.listener.start()
             self._live = self.listener.is_running
@@ -135,17 +134,25 @@ class SessionRoot:
         def left() -> float:
             return max(deadline - time.monotonic(), LEAST_WAIT)
 
-        with self.lock:
-            self._live = False
-        self.listener.stop(left())
-        if self.listener.is_running:
-            waiting = len(self.queue) + self.listener.in_hand
-            self.reporter.report("close", f"{waiting} entries for {self.directory} were not written within {timeout} s")
-            return
-        self.keeper.stop(left())
-        self.syncer.stop(left())
-        self.router.close()
-        self.router.lease.give_back()
+        with self._closing:
+            with self.lock:
+                self._live = False
+                self._is_closing = True
+            try:
+                self.listener.stop(left())
+                if self.listener.is_running:
+                    waiting = len(self.queue) + self.listener.in_hand
+                    self.reporter.report("close", f"{waiting} entries for {self.directory} still wait for a slow disk")
+                    return
+                self.keeper.stop(left())
+                self.syncer.stop(left())
+                self.router.close()
+                self.router.lease.give_back()
+            finally:
+                self._is_closing = False
+        if len(self.queue):
+            self._revive()
+            self._drain_if_threadless()
 
     def finish(self, reason: str) -> None:
         """
@@ -161,12 +168,14 @@ class SessionRoot:
         Begin anew in a forked child. What is queued is the parent's to write; the sessions go on.
         """
         self.lock = threading.RLock()
-        self._live = False
+        self._closing = threading.RLock()
+        self._live = self._is_closing = False
         self.losses.reset()
         self.keeper.reset()
         self.syncer.reset()
         self.router.forget()
-        self._build_queue()
+        self.queue.reset()
+        self.listener.reset()
         for channel in [*self.sessions.values()]:
             if channel.closed:
                 del self.sessions[channel.id]
@@ -391,8 +400,13 @@ class SessionRoot:
             )
             return False
         if not self._live:
-            self.listener.drain()
+            self._drain_if_threadless()
         return True
+
+    def _drain_if_threadless(self) -> None:
+        """At the interpreter's end there can be no thread, and whoever logs writes."""
+        if not self._live and not self._is_closing:
+            self.listener.drain()
 
     def _command(self, command: Any) -> None:
         if not self.settings.enabled:
@@ -403,7 +417,7 @@ class SessionRoot:
             self._revive()
         self.queue.put_always(command)
         if not self._live:
-            self.listener.drain()
+            self._drain_if_threadless()
 
     def flush(self, timeout: float = STOP_TIMEOUT, *, durable: bool = False) -> bool:
         """

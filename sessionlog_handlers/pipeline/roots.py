@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sessionlog_handlers.pipeline.files import make_directory, read_private, replace_file
+from sessionlog_handlers.pipeline.files import make_directory, read_json, replace_file
 from sessionlog_handlers.pipeline.locks import FileLock
 
 HOME_VARIABLE = "SESSIONLOG_HOME"
@@ -27,11 +27,8 @@ def known_roots() -> list[str]:
     """
     The roots noted so far, oldest first. A broken file counts as empty: it is only a convenience.
     """
-    try:
-        content = msgspec.json.decode(read_private(str(home() / "roots.json")) or b"[]")
-    except (OSError, msgspec.DecodeError):
-        return []
-    return [root for root in content if isinstance(root, str)] if isinstance(content, list) else []
+    content = read_json(str(home() / "roots.json"), list[object]) or []
+    return [root for root in content if isinstance(root, str)]
 
 
 def note_root(directory: str) -> None:

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sessionlog_handlers.pipeline.files import check_regular
+
 GZIP_SUFFIX = ".gz"
 
-_UNIT_SECONDS = {"S": 1, "M": 60, "H": 3600, "D": 86_400}
+_UNIT_SECONDS = {"S": 1, "M": 60, "H": 3600}
+_DAYS = ("D", "MIDNIGHT")  # by the calendar: a local day may have 23 or 25 hours
 _DAY = 86_400  # seconds
 _WEEKDAY = re.compile(r"W[0-6]")
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
@@ -23,7 +26,7 @@ def is_when(text: str) -> bool:
     """
     Whether *text* names a time unit as the standard library's timed handler does: S, M, H, D, midnight, W0 to W6.
     """
-    return text.upper() in (*_UNIT_SECONDS, "MIDNIGHT") or bool(_WEEKDAY.fullmatch(text.upper()))
+    return text.upper() in (*_UNIT_SECONDS, *_DAYS) or bool(_WEEKDAY.fullmatch(text.upper()))
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class RotationPolicy:
             return (now + offset) // step * step - offset
         parts = time.gmtime(now) if self.utc else time.localtime(now)
         day = _day_number(parts)
-        if when == "MIDNIGHT":
+        if when in _DAYS:
             day -= day % self.interval
         else:
             day -= (day + _EPOCH_WEEKDAY - int(when[1])) % 7
@@ -106,7 +109,15 @@ def occupied(name: str) -> bool:
 def move_slot(source: str, target: str) -> None:
     """
     Move a slot's file, plain or compressed. Where a crash left both, the plain one is the one that counts.
+
+    Raises:
+        NotRegularError: If it is anything but a regular file. It is left as it is.
+
+        OSError: If it can't be moved.
     """
+    for name in (source, source + GZIP_SUFFIX):
+        with suppress(FileNotFoundError):
+            check_regular(name)
     if os.path.lexists(source):
         os.replace(source, target)
         for leftover in (source + GZIP_SUFFIX, target + GZIP_SUFFIX):

@@ -147,6 +147,9 @@ class Router:
             if files is None or files.end is not None:
                 self.losses.count(None, "late")
                 return
+            if item.route.layout is not self.settings.layout and item.route.layout != self.settings.layout:
+                self.losses.count(item.channel, "reconfigured")  # frozen for files that there are no more
+                return
             files.add(item)
             self._touched[files] = None
         elif isinstance(item, Barrier):

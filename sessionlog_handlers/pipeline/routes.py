@@ -10,7 +10,7 @@ from sessionlog_handlers.events import FRAME_EVENTS, UNCONDITIONAL_EVENTS, Event
 from sessionlog_handlers.formats.line import LineFormat
 from sessionlog_handlers.formats.registry import get_format
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel
-from sessionlog_handlers.settings.layouts import FileSpec
+from sessionlog_handlers.settings.layouts import FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
 
 # Who is refused first when the queue fills, as positions in `queue.MARKS`.
@@ -40,6 +40,8 @@ class Route:
         durable: Whether it is synced within a second.
 
         sampled: The share of it that is kept, below 1.0 only where sampling is on.
+
+        layout: The layout that the files are counted in.
     """
 
     event: str
@@ -48,7 +50,8 @@ class Route:
     formats: tuple[int, ...]
     priority: int
     durable: bool
-    sampled: float = 1.0
+    sampled: float
+    layout: Layout
 
 
 class RouteTable:
@@ -106,7 +109,10 @@ class RouteTable:
         if not files:
             return None
         formats = tuple(dict.fromkeys(self._plan.format_of_file[index] for index in files))
-        return Route(event.name, event, files, formats, priority, event.durable, sampled)
+        return Route(event.name, event, files, formats, priority, self._durable(event), sampled, settings.layout)
+
+    def _durable(self, event: EventType) -> bool:
+        return event.durable or (event.audit is not None and self._plan.settings.audit_durability != "none")
 
     def _takes(self, spec: FileSpec, event: EventType) -> bool:
         by_level = event.name in UNCONDITIONAL_EVENTS or (
