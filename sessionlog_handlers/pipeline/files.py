@@ -46,6 +46,13 @@ def _refuse(path: str, mode: int) -> NotRegularError:
     return NotRegularError(errno.EINVAL, f"{_kind(mode)}, and only a regular file can be a log", path)
 
 
+def _give_mode(target: int | str, found: int, mode: int) -> None:
+    """Give something new the permissions that the umask kept from it. What a directory inherited (setgid) stays."""
+    if found & 0o777 != mode:
+        with suppress(OSError):  # a file system without modes
+            os.chmod(target, found & 0o7000 | mode)
+
+
 def check_regular(path: str) -> None:
     """
     Make sure that a file about to be moved is a regular one.
@@ -67,7 +74,7 @@ def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool
     Args:
         path: The file.
 
-        mode: Permission bits of a new file. The process's umask can only take bits away.
+        mode: Permission bits of a new file, whatever the process's umask.
 
         extra_flags: Added to the flags of `os.open`, such as ``os.O_TRUNC``.
 
@@ -79,8 +86,12 @@ def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool
         OSError: If it can't be opened.
     """
     flags = os.O_RDWR
-    with suppress(FileNotFoundError):
+    is_new = False
+    try:
         found = os.lstat(path).st_mode
+    except FileNotFoundError:
+        is_new = True
+    else:
         if stat.S_ISCHR(found) and devices:
             flags = os.O_WRONLY
         elif not stat.S_ISREG(found):
@@ -90,6 +101,8 @@ def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool
     if not (stat.S_ISREG(opened) or (devices and stat.S_ISCHR(opened))):
         os.close(descriptor)
         raise _refuse(path, opened)
+    if is_new:
+        _give_mode(descriptor, opened, mode)
     return descriptor
 
 
@@ -102,7 +115,7 @@ def open_lock_file(path: str, mode: int = 0o600) -> int:
 
 def make_directory(path: str, mode: int = 0o700) -> bool:
     """
-    Make a directory and its parents, private to their owner. Gives True if it was not there before.
+    Make a directory and its parents with that mode, whatever the umask. Gives True if it was not there before.
 
     Raises:
         NotRegularError: If the path is there and is a link or no directory.
@@ -117,6 +130,7 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
         if not stat.S_ISDIR(found):
             raise NotRegularError(errno.ENOTDIR, f"{_kind(found)}, and a directory is needed", path) from None
         return False
+    _give_mode(path, os.lstat(path).st_mode, mode)
     return True
 
 
@@ -137,6 +151,7 @@ def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
     try:
         try:
             write_all(descriptor, content)
+            _give_mode(descriptor, os.fstat(descriptor).st_mode, mode)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
