@@ -103,7 +103,7 @@ class Router:
         self._max_writers = max(self.max_descriptors - locks_open - OTHER_DESCRIPTORS, 1)
         self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
         self._rotation = RotationPolicy(
-            max_bytes=settings.max_bytes if settings.rotation == "size" else 0,
+            max_bytes=0 if settings.rotation == "off" else settings.max_bytes,
             backup_count=settings.backup_count,
             when=settings.when if settings.rotation == "time" else "",
             interval=settings.interval,
