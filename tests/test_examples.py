@@ -74,7 +74,7 @@ class TestExamples:
         """
         Four sessions: each has its own lines and no other's.
         """
-        logs = run_example("asyncio_tasks", tmp_path).stdout.split("\n\n")
+        logs = run_example("asyncio_tasks", tmp_path).stdout.strip().split("\n\n")
         ada, inner, grace, _ = map(messages, logs)
         assert sorted(ada) == ["ada is back in the outer one", "fetched part 1", "fetched part 2"]
         assert inner == ["in a session of its own"]
