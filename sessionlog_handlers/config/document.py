@@ -161,9 +161,7 @@ class _Document:
 
     def _examine_handler(self, name: str, handler: Mapping[str, Any]) -> None:
         self._examine_references(handler, "filters", "handlers", name)
-        formatter = handler.get("formatter")
-        if formatter:
-            self._examine_reference(formatter, "formatters", "handlers", name, "formatter")
+        self._examine_reference(handler.get("formatter"), "formatters", "handlers", name, "formatter")
         target = handler.get("()", handler.get("class"))
         if target is None:
             self._findings.add("it has neither 'class' nor '()'", "handlers", name)
@@ -265,8 +263,8 @@ class _Document:
                 self._examine_reference(name, section or key, *path, key)
 
     def _examine_reference(self, name: object, section: str, *path: str) -> None:
-        if not isinstance(name, str):
-            return  # an object, from ext:// or from code
+        if not name or not isinstance(name, str):
+            return  # none, or an object, from ext:// or from code
         known = self._document.get(section) or {}
         if name not in known:
             hint = did_you_mean(name, known) or (f"; there are {', '.join(known)}" if known else "; there are none")

@@ -174,14 +174,9 @@ def _mode_of(value: object) -> int | None:
         return int(match[1], 8) if match else None
     if not isinstance(value, int) or value < 0:
         return None
-    octal_digits = re.fullmatch(r"[0-7]{3}", str(value)) is not None
-    if value > 0o777:
-        # YAML read `600` as the number six hundred; nobody means 0o1130.
-        return int(str(value), 8) if octal_digits else value
-    # YAML read `0640` as the number 416, and `400` as 400. Only the first is a mode that somebody would want.
-    if octal_digits and not _is_usual(value):
-        return int(str(value), 8)
-    return value
+    # YAML reads `0640` as the number 416, and `600` as six hundred. Only the first is a mode that somebody would want.
+    meant_as_digits = re.fullmatch(r"[0-7]{3}", str(value)) and not _is_usual(value)
+    return int(str(value), 8) if meant_as_digits else value
 
 
 def _is_usual(mode: int) -> bool:
@@ -268,7 +263,7 @@ def parse_choice(value: object, choices: Iterable[str]) -> str:
 def _word_of(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "none" if value is None else str(value).strip().lower()
+    return str(value).strip().lower()  # None is "none"
 
 
 def parse_share(value: object) -> float:

@@ -199,6 +199,15 @@ class TestValidate:
         problems = validate(document(handlers={"s": {key: name, "max_byte": 1}}))
         assert problems == ["handlers.s.max_byte: no such setting; did you mean 'max_bytes'?"]
 
+    def test_outer_shape_comes_first(self):
+        """
+        While the sections themselves are wrong, nothing in them is judged; while references lead nowhere, neither.
+        """
+        wrong = document(handlers={"s": {"class": SESSIONS, "max_byte": 1, "linger": "ext://nowhere"}}, rooot={})
+        assert [problem.partition(": ")[0] for problem in validate(wrong)] == ["rooot"]
+        del wrong["rooot"]
+        assert [problem.partition(": ")[0] for problem in validate(wrong)] == ["handlers.s.linger"]
+
     def test_every_handler_and_key(self):
         """
         Problems of all handlers are found at once, each with its path.

@@ -405,6 +405,13 @@ class TestLayout:
         """
         assert read(layout=name).layout == LAYOUTS[name]
 
+    def test_as_an_object(self):
+        """
+        Code may give a layout itself.
+        """
+        layout = dataclasses.replace(LAYOUTS["fugue"], name="own")
+        assert read(layout=layout).layout is layout
+
     def test_without_audit(self):
         """
         audit: false leaves the layout's other files.
@@ -508,8 +515,8 @@ class TestContradictions:
             ({"backup_count": 0}, "backup_count", "would throw the log away"),
             ({"backupCount": 0}, "backupCount", "would throw the log away"),
             ({"rotation": "time", "backup_count": 0}, "backup_count", "would throw the log away"),
-            ({"compress": "gzip", "rotation": "off"}, "compress", "there are no old files"),
-            ({"compress": "gzip", "max_bytes": 0}, "compress", "there are no old files"),
+            ({"compress": "gzip", "rotation": "off"}, "compress", "with 'rotation: off' there are no old files"),
+            ({"compress": "gzip", "max_bytes": 0}, "compress", "with 'max_bytes: 0' there are no old files"),
             ({"rotation": "time", "when": "W0", "interval": 2}, "interval", "once a week"),
             ({"rotation": "time", "when": "fortnight"}, "when", "is none of S, M, H, D, midnight"),
             ({"layout": "fugue", "files": {"a.log": "level"}}, "files", "takes the place of 'layout'"),
@@ -570,6 +577,8 @@ class TestLater:
         [
             ({"retention": "7d"}, {"days": 7.0}),
             ({"retention": "12h"}, {"days": 0.5}),
+            ({"retention": {"days": 1.5}}, {"days": 1.5}),
+            ({"redact": True}, True),
             ({"retention": {"days": 7, "total": "1 GB", "count": 100}}, {"days": 7.0, "total": 1024**3, "count": 100}),
             (
                 {"retention": {"keep_free": "5%", "session_bytes": "1 MB"}},
@@ -605,10 +614,17 @@ class TestLater:
         with pytest.warns(SessionLogWarning):
             assert read(marks={"warn": "1 GB"}, on_mark=print).later["on_mark"] is print
 
+    def test_retention_shows_both_ways(self):
+        """
+        A bare number has no unit; both ways to write an age are shown.
+        """
+        assert complaint(retention=7).endswith("7 does not say what to keep; write 7d or {days: 7, total: 1 GB}")
+
     @pytest.mark.parametrize(
         ("options", "path"),
         [
             ({"retention": 7}, "retention"),
+            ({"retention": {"days": True}}, "retention.days"),
             ({"retention": "soon"}, "retention"),
             ({"retention": {"dayz": 7}}, "retention.dayz"),
             ({"retention": {"days": 0}}, "retention.days"),

@@ -21,6 +21,7 @@ from sessionlog_handlers.settings.values import (
     parse_choice,
     parse_duration,
     parse_flag,
+    parse_mapping,
     parse_mode,
     parse_path,
     parse_severity,
@@ -181,6 +182,32 @@ class TestParseDuration:
         assert parse_duration(text) == sum(number * seconds[unit] for number, unit in parts)
 
 
+class TestFormatDuration:
+    def test_uses_the_largest_whole_unit(self):
+        """
+        A time span is shown to people as they would have written it.
+        """
+        spans = [0.0, 0.05, 1.5, 90.0, 5400.0, 604_800.0, 1e-9]
+        assert [format_duration(span) for span in spans] == ["0s", "50ms", "1500ms", "90s", "90m", "1w", "1e-09s"]
+
+
+class TestParseMapping:
+    @pytest.mark.parametrize("given", [{"": 1}, {1: 1}, {None: 1}])
+    def test_names_are_texts(self, given):
+        """
+        A name that is empty or no text is refused.
+        """
+        with pytest.raises(ConfigurationError, match="is not a name; put it in quotes"):
+            parse_mapping(given, "{a: 1}")
+
+    def test_shape_is_shown(self):
+        """
+        Whoever gives no mapping is shown one.
+        """
+        with pytest.raises(ConfigurationError, match=r"5 is not a mapping; write it like \{a: 1\}"):
+            parse_mapping(5, "{a: 1}")
+
+
 class TestParseMode:
     @pytest.mark.parametrize("given", ["0600", "600", "0o600", 0o600, 600])
     def test_all_spellings_of_one_mode(self, given):
@@ -205,7 +232,7 @@ class TestParseMode:
         """
         A log that its owner can't read and write is refused, also where the decimal digits happen to be another mode.
         """
-        with pytest.raises(ConfigurationError, match="does not let the owner read and write"):
+        with pytest.raises(ConfigurationError, match="does not let the owner read and write it"):
             parse_mode(given)
 
     @pytest.mark.parametrize("given", ["01600", "7777", 0o4755, 1600])
@@ -229,7 +256,7 @@ class TestParseMode:
         The owner of a directory needs the right to enter it as well.
         """
         assert parse_mode("0700", directory=True) == 0o700
-        with pytest.raises(ConfigurationError, match="the least is '0700'"):
+        with pytest.raises(ConfigurationError, match="read, write and enter it; the least is '0700'"):
             parse_mode("0600", directory=True)
 
 
