@@ -10,7 +10,7 @@ from typing import Literal
 # level   all that the session's level lets through
 # user    events audited on the user's side, at every session level (`full` events only at full)
 # system  the same for the system's side
-# rest    audited on the system's side as `system`, everything without an audit side as `level`; nothing of the user's side
+# rest    the system's side as `system`, everything without an audit side as `level`; nothing of the user's side
 # bytes   a terminal's output, input and resizes, by level
 # records all but those, by level
 Takes = Literal["level", "user", "system", "rest", "bytes", "records"]
