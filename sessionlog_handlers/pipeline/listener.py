@@ -102,11 +102,12 @@ class BatchingQueueListener(logging.handlers.QueueListener):
 
     def drain(self) -> None:
         """
-        Deal with everything that is queued now, in the calling thread.
+        Deal with everything that is queued now, in the calling thread. What others add meanwhile has to wait.
         """
         with self._draining:
-            while len(self.queue):
-                self._batch()
+            left = len(self.queue)
+            while left > 0:
+                left -= self._batch() or left
 
     def _run(self) -> None:
         while not self._stopping:
@@ -116,7 +117,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
             with self._draining:
                 self._batch()
 
-    def _batch(self) -> None:
+    def _batch(self) -> int:
         batch = self.queue.take(BATCH)
         self.in_hand = len(batch)
         try:
@@ -127,6 +128,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                 self._on_error(error)
         finally:
             self.in_hand = 0
+        return len(batch)
 
     def _hand_out(self, batch: list[Any]) -> None:
         for record in batch:
