@@ -1,0 +1,326 @@
+"""
+One look at a root directory: where sessions are in it, whatever their layout, and what their files tell of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sessionlog_handlers.formats.line import Line
+from sessionlog_handlers.formats.timestamps import parse_timestamp
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, directory_name
+from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
+from sessionlog_handlers.reading.reader import read_rotated
+
+FLAT_DIRECTORY = ".sessions"  # where a flat layout has everything but the logs
+METADATA_NAMES = ("metadata.json", ".metadata.json")
+
+# What the log is called in the named layouts; for sessions without metadata, the first that is there.
+_USUAL_LOGS = ("session.log", "system.jsonl")
+_FLAT_SUFFIX = ".jsonl"
+_LOG = re.compile(r"(.+\.(?:log|jsonl))(?:\.[1-9][0-9]{0,8})?(?:\.gz)?", re.DOTALL)
+
+SessionState = Literal["running", "ended", "crashed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """
+    One session as its files show it. Times are seconds since the epoch.
+
+    Args:
+        id: As the app gave it. Of a session without metadata the name of its place, if its lines do not tell.
+
+        root: The root directory.
+
+        directory: The session's own directory, where its metadata is.
+
+        log: Its log. The file may be missing, while rotated ones are there.
+
+        files: Its log and audit files, each without its rotated ones, as far as they are there. The log is the first.
+
+        metadata: What ``metadata.json`` holds; None if there is none or it can't be read.
+
+        state: ``running``, ``ended`` or ``crashed``. ``running`` is only who has a living process, any other is
+            ``crashed``. Without metadata nobody can tell: ``unknown``.
+
+        start: When it began.
+
+        end: When it ended; None while it runs, and if it crashed.
+
+        reason: Why it ended.
+
+        level: Its session level; empty if not known.
+
+        severity: Its severity threshold; empty for none.
+
+        size: Bytes of all its files, rotated ones and metadata included.
+
+        last_write: When a log of it was written last.
+
+    .. versionadded:: 0.1.0
+    """
+
+    id: str
+    root: Path
+    directory: Path
+    log: Path
+    files: tuple[Path, ...]
+    metadata: Metadata | None
+    state: SessionState
+    start: float | None
+    end: float | None
+    reason: str | None
+    level: str
+    severity: str
+    size: int
+    last_write: float | None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that began it, if that is known."""
+        return (self.metadata.pid or None) if self.metadata else None
+
+    def file(self, name: str) -> Path:
+        """
+        One of its files by name, or by path below the root.
+
+        Raises:
+            FileNotFoundError: If it has no such file; the text lists those it has.
+        """
+        for path in self.files:
+            if name in (path.name, str(path), os.path.relpath(path, self.root)):
+                return path
+        names = ", ".join(path.name for path in self.files) or "none"
+        raise FileNotFoundError(f"session {self.id!r} has no file {name!r}; it has {names}")
+
+
+class Place(NamedTuple):
+    """
+    Where a session may be.
+
+    Args:
+        name: Its name below the root.
+
+        directory: Its own directory.
+
+        flat: Whether its log is beside that directory and not in it.
+    """
+
+    name: str
+    directory: Path
+    flat: bool
+
+
+class _LogFiles(NamedTuple):
+    """A log with its rotated files, in numbers."""
+
+    size: int = 0
+    last_write: float = 0.0
+
+    def plus(self, status: os.stat_result) -> _LogFiles:
+        return _LogFiles(self.size + status.st_size, max(self.last_write, status.st_mtime))
+
+
+class RootPlaces:
+    """
+    One look at a root. What vanishes meanwhile is taken as not there.
+
+    Args:
+        root: The root directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._alive: dict[str, bool] = {}
+
+    @cached_property
+    def _logs_of_root(self) -> dict[str, _LogFiles]:
+        # Read once: in a flat layout all sessions' logs are in it.
+        return _list_logs(self.root)
+
+    def all(self) -> Iterator[Place]:
+        """
+        Every place in which a session may be.
+        """
+        for name in _list_directories(self.root):
+            if not name.startswith("."):
+                yield Place(name, self.root / name, flat=False)
+        flat = _list_directories(self.root / FLAT_DIRECTORY)
+        names = {log.removesuffix(_FLAT_SUFFIX) for log in self._logs_of_root if log.endswith(_FLAT_SUFFIX)}
+        for name in sorted({*flat, *names}):
+            if not name.startswith("."):
+                yield self._flat(name)
+
+    def of_name(self, name: str) -> list[Place]:
+        """
+        The places in which a session of that name below the root may be.
+        """
+        return [Place(name, self.root / name, flat=False), self._flat(name)]
+
+    def _flat(self, name: str) -> Place:
+        return Place(name, self.root / FLAT_DIRECTORY / name, flat=True)
+
+    def look(self, place: Place) -> SessionInfo | None:
+        """
+        The session in that place, or None if there is none.
+        """
+        metadata_path, metadata = _read_metadata(place.directory)
+        logs = self._find_logs(place, metadata)
+        if metadata is None and not logs:
+            return None
+        files = tuple(path for path, found in logs.items() if found.last_write)
+        log = next(iter(logs), place.directory / _USUAL_LOGS[0])
+        if metadata is None:
+            first = _first_line(log)
+            return SessionInfo(
+                id=_id_from(first, place),
+                root=self.root,
+                directory=place.directory,
+                log=log,
+                files=files,
+                metadata=None,
+                state="unknown",
+                start=first.ts if first else None,
+                end=None,
+                reason=None,
+                level="",
+                severity="",
+                size=sum(found.size for found in logs.values()),
+                last_write=max((found.last_write for found in logs.values()), default=None),
+            )
+        metadata, state = self._judge(place, metadata)
+        return SessionInfo(
+            id=metadata.session or place.name,
+            root=self.root,
+            directory=place.directory,
+            log=log,
+            files=files,
+            metadata=metadata,
+            state=state,
+            start=_seconds(metadata.start),
+            end=_seconds(metadata.end),
+            reason=metadata.reason,
+            level=metadata.level,
+            severity=metadata.severity,
+            size=sum(found.size for found in logs.values()) + _size_of(metadata_path),
+            last_write=max((found.last_write for found in logs.values()), default=0.0) or None,
+        )
+
+    def _find_logs(self, place: Place, metadata: Metadata | None) -> dict[Path, _LogFiles]:
+        """The session's logs, its main one first; one that metadata names may be empty-handed."""
+        listings: dict[Path, dict[str, _LogFiles]] = {}
+        found: dict[Path, _LogFiles] = {}
+        for name in metadata.files if metadata else ():
+            path = self.root / name
+            # metadata.json lies beside the logs, and whoever wrote it must not lead a reader elsewhere.
+            if os.path.isabs(name) or ".." in path.parts or "\0" in name:
+                continue
+            if path.parent not in listings:
+                listings[path.parent] = self._logs_in(path.parent)
+            found[path] = listings[path.parent].get(path.name, _LogFiles())
+        if metadata is not None and found:
+            return found
+        if place.flat:
+            log = self.root / f"{place.name}{_FLAT_SUFFIX}"
+            if log.name in self._logs_of_root:
+                found[log] = self._logs_of_root[log.name]
+        names = self._logs_in(place.directory)
+        for name in sorted(names, key=lambda name: (name not in _USUAL_LOGS, name)):
+            found[place.directory / name] = names[name]
+        return found
+
+    def _logs_in(self, directory: Path) -> dict[str, _LogFiles]:
+        return self._logs_of_root if directory == self.root else _list_logs(directory)
+
+    def _judge(self, place: Place, metadata: Metadata) -> tuple[Metadata, SessionState]:
+        if metadata.state == "running" and not self._lives(metadata):
+            # It may have ended between the two looks, and given its lease back.
+            metadata = _read_metadata(place.directory)[1] or metadata
+            if metadata.state == "running" and not self._lives(metadata):
+                return metadata, "crashed"
+        states: dict[str, SessionState] = {"running": "running", "ended": "ended", "crashed": "crashed"}
+        return metadata, states.get(metadata.state, "unknown")
+
+    def _lives(self, metadata: Metadata) -> bool:
+        leases = os.path.join(self.root, LEASES_DIRECTORY)
+        for name in {metadata.owner, *metadata.writers}:
+            if not self._alive.get(name):
+                self._alive[name] = is_alive(leases, name)
+            if self._alive[name]:
+                return True
+        return False
+
+
+def _list_directories(directory: Path) -> list[str]:
+    with suppress(OSError), os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    return []
+
+
+def _list_logs(directory: Path) -> dict[str, _LogFiles]:
+    """The logs in a directory by name, each with its rotated and compressed files."""
+    found: dict[str, _LogFiles] = {}
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            match = _LOG.fullmatch(entry.name)
+            if match is None or entry.name.startswith("."):
+                continue
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    found[match[1]] = found.get(match[1], _LogFiles()).plus(status)
+    return found
+
+
+def _read_metadata(directory: Path) -> tuple[Path, Metadata | None]:
+    for name in METADATA_NAMES:
+        path = directory / name
+        metadata = read_metadata(str(path))
+        if metadata is not None:
+            return path, metadata
+    return directory / METADATA_NAMES[0], None
+
+
+def _first_line(log: Path) -> Line | None:
+    with suppress(OSError):
+        return next(iter(read_rotated(log)), None)
+    return None
+
+
+def _id_from(first: Line | None, place: Place) -> str:
+    """The id that the lines name, if it is one that belongs to this place."""
+    if first and first.session:
+        names = (directory_name(first.session, distinct=distinct) for distinct in (False, True))
+        if place.name in names:
+            return first.session
+    return place.name
+
+
+def _seconds(text: str | None) -> float | None:
+    with suppress(ValueError):
+        return parse_timestamp(text) if text else None
+    return None
+
+
+def _size_of(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def look_again(info: SessionInfo) -> SessionInfo | None:
+    """
+    The same session as it is now, or None if it is gone.
+    """
+    flat = info.directory.parent.name == FLAT_DIRECTORY
+    return RootPlaces(info.root).look(Place(info.directory.name, info.directory, flat))
