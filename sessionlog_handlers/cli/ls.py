@@ -1,0 +1,100 @@
+"""
+``sessionlog ls``: the sessions that there are.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from sessionlog_handlers.cli.options import color_option, dir_option, json_option, use_color
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sessionlog_handlers.reading.places import SessionInfo
+
+
+@click.command("ls")
+@dir_option
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(["running", "ended", "crashed", "unknown"]),
+    multiple=True,
+    help="Only sessions in this state; may be given more than once.",
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest so many.")
+@color_option
+@json_option
+def command(directory: str | None, states: tuple[str, ...], limit: int | None, color: str, as_json: bool) -> None:
+    """
+    List sessions, the one that was started last first. Times are UTC.
+
+    A session without a living process that never ended has crashed.
+
+    \b
+    Example:
+      sessionlog ls --state running
+      sessionlog ls --json | jq -r 'select(.size > 1000000) | .id'
+    """
+    from sessionlog_handlers.cli.output import print_json, session_object
+    from sessionlog_handlers.reading.sessions import find_roots, list_sessions
+
+    roots = find_roots(directory)
+    found = [info for info in list_sessions(roots) if not states or info.state in states]
+    found.sort(key=lambda info: (info.start or info.last_write or 0.0, info.id), reverse=True)
+    found = found[:limit]
+    if as_json:
+        for info in found:
+            print_json(session_object(info))
+    elif found:
+        for line in _table(found, use_color(color)):
+            click.echo(line, color=True)
+    else:
+        _say_nothing(roots, states)
+
+
+def _table(found: list[SessionInfo], in_color: bool) -> list[str]:
+    from sessionlog_handlers.cli.output import STATE_COLORS, cell, format_table, human_size, human_time, level_text
+
+    several = len({info.root for info in found}) > 1
+    head = ["ID", "STATE", "LEVEL", "START", "DURATION", "SIZE", "REASON", *(["DIRECTORY"] if several else [])]
+    rows = [
+        [
+            cell(info.id),
+            info.state,
+            cell(level_text(info)),
+            human_time(info.start),
+            _duration(info),
+            human_size(info.size),
+            cell(info.reason or "-"),
+            *([cell(info.root)] if several else []),
+        ]
+        for info in found
+    ]
+    lines = format_table(head, rows, right=("DURATION", "SIZE"))
+    if not in_color:
+        return lines
+    shades = [STATE_COLORS.get(info.state) for info in found]
+    return [click.style(lines[0], bold=True), *map(click.style, lines[1:], shades)]
+
+
+def _duration(info: SessionInfo) -> str:
+    from sessionlog_handlers.cli.output import human_duration
+
+    until = time.time() if info.state == "running" else info.end or info.last_write
+    return "-" if info.start is None or until is None else human_duration(until - info.start)
+
+
+def _say_nothing(roots: list[Path], states: tuple[str, ...]) -> None:
+    from sessionlog_handlers.cli.output import cell
+
+    if not roots:
+        text = "No sessions yet: no app of yours has logged one. --dir names a directory to look in."
+    else:
+        kind = f"{' or '.join(states)} " if states else ""
+        text = f"No {kind}sessions in {', '.join(cell(root, 200) for root in roots)}."
+    click.echo(text, err=True)
