@@ -53,11 +53,11 @@ def command(
     reader = read_rotated(info.log if file is None else info.file(file))
     lines: Iterable[Line] = reader if last is None else deque(reader, maxlen=last)
     if as_json:
-        exporter("jsonl").export(_with_session(lines, info.id), click.get_binary_stream("stdout"))
+        exporter("jsonl").export(_with_session(lines, info.id), sys.stdout.buffer)
     elif use_color(color):
         _print_in_color(lines)
     else:
-        exporter("text").export(lines, click.get_binary_stream("stdout"))
+        exporter("text").export(lines, sys.stdout.buffer)
     _tell_bad(reader)
 
 
