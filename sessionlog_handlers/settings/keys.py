@@ -329,7 +329,7 @@ SESSION_KEYS = (
     _duration("idle_close", "5m", "After how long without a line a session's files are closed; it goes on."),
     _duration("idle_end", "1h", "After how long without a line a session that began by its first record ends."),
     _duration("end_linger", 0, "How long after its end a session still takes late lines.", most=MAX_WAIT),
-    _flag("capture_signals", False, "Whether SIGTERM and SIGINT end sessions with their name as the reason."),
+    _flag("capture_signals", False, "Whether SIGTERM and SIGHUP end sessions with their name as the reason."),
 )
 
 LATER_KEYS = (
