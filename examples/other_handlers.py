@@ -22,7 +22,7 @@ configure(
                 "filters": ["session"],  # on the handler: a filter on a logger misses the logger's children
                 "formatter": "short",
             },
-            "everything": {"class": "logging.FileHandler", "filename": "everything.jsonl", "formatter": "json"},
+            "everything": {"class": "logging.FileHandler", "filename": "example-everything.jsonl", "formatter": "json"},
             "sessions": {"class": "sessionlog_handlers.SessionHandler", "directory": "example-logs"},
         },
         "root": {"level": "DEBUG", "handlers": ["console", "everything", "sessions"]},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sessionlog_handlers import SessionRotatingFileHandler
 
-LOG = Path("example-logs/shared/app.log")
+LOG = Path("example-file/app.log")
 
 
 def work(worker):

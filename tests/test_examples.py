@@ -108,7 +108,7 @@ class TestExamples:
         assert "INFO    [other-handlers, prompts] of a session" in printed
         assert "INFO    [other-handlers, signals] completion tokens=128" in printed
         assert not any("beyond" in line for line in printed)
-        assert "beyond the console's level" in (tmp_path / "everything.jsonl").read_text()
+        assert "beyond the console's level" in (tmp_path / "example-everything.jsonl").read_text()
         sessions = [path.name for path in (tmp_path / "example-logs").glob("[!.]*")]
         assert sessions == ["other-handlers"]
 
