@@ -5,6 +5,7 @@ How this package opens, makes and replaces files: private to their owner, regula
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import uuid
@@ -38,6 +39,7 @@ def _kind(mode: int) -> str:
         (stat.S_ISBLK, "a block device"),
         (stat.S_ISFIFO, "a FIFO"),
         (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISREG, "a file"),
     )
     return next((name for test, name in kinds if test(mode)), "not a regular file")
 
@@ -123,6 +125,8 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
     try:
         os.mkdir(path, mode)
     except FileNotFoundError:
+        if not os.path.dirname(path):  # the working directory itself was deleted
+            raise
         make_directory(os.path.dirname(path), mode)
         return make_directory(path, mode)
     except FileExistsError:
@@ -203,7 +207,12 @@ def read_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
     """
     try:
         content = read_private(path)
-        return None if content is None else msgspec.json.decode(content, type=kind, strict=strict)
+        if content is None:
+            return None
+        try:
+            return msgspec.json.decode(content, type=kind, strict=strict)
+        except msgspec.DecodeError:  # it refuses an escaped half of a surrogate pair, which an id may well hold
+            return msgspec.convert(json.loads(content), kind, strict=strict)
     except (OSError, ValueError, RecursionError):  # the last for brackets without end
         return None
 
