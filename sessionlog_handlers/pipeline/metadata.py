@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -15,6 +16,16 @@ from sessionlog_handlers.pipeline.files import read_json, replace_file
 VERSION = 1
 State = Literal["running", "ended", "crashed"]
 MAX_HISTORY = 1000  # level changes kept; the first ones and the newest matter, a runaway loop does not
+
+
+class Rotations(TypedDict, total=False):
+    """
+    What is remembered of a file's rotations: count, time of the last, sizes of the last ones.
+    """
+
+    count: int
+    last: str
+    sizes: list[int]
 
 
 class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -81,7 +92,7 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
     metadata: dict[str, Any] = {}
     config: dict[str, Any] = {}
     files: list[str] = []
-    rotations: dict[str, dict[str, Any]] = {}
+    rotations: dict[str, Rotations] = {}
     seq: int = 0
 
 
@@ -101,7 +112,12 @@ def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
     """
     if len(metadata.level_history) > MAX_HISTORY:
         metadata.level_history[1 : len(metadata.level_history) - MAX_HISTORY + 1] = []
-    replace_file(path, msgspec.json.format(encode_object(as_mapping(metadata)), indent=2) + b"\n", mode)
+    content = encode_object(as_mapping(metadata))
+    try:
+        content = msgspec.json.format(content, indent=2)
+    except msgspec.DecodeError:  # it refuses an escaped half of a surrogate pair
+        content = json.dumps(json.loads(content), indent=2).encode()
+    replace_file(path, content + b"\n", mode)
 
 
 def as_mapping(metadata: Metadata) -> Mapping[str, Any]:
