@@ -120,21 +120,24 @@ def read_session(
 
     .. versionadded:: 0.1.0
     """
+    own = _drain()
     roots = find_roots(directory)
-    _drain(roots)
+    if directory is None and not os.environ.get(DIRECTORY_VARIABLE):
+        # Our own roots are noted for others by a thread that may not have come to it yet.
+        roots += [root for root in own if not any(root.samefile(known) for known in roots)]
     info = find_session(id, roots)
     return read_rotated(info.file(file) if file is not None else info.log, strict=strict)
 
 
-def _drain(roots: Iterable[Path]) -> None:
+def _drain() -> list[Path]:
+    """Write what this process has queued, and give its roots."""
     # A process that never wrote has nothing to drain, and need not load the writing side to learn that.
     lifecycle = sys.modules.get("sessionlog_handlers.pipeline.lifecycle")
     if lifecycle is None:
-        return
-    wanted = {os.path.realpath(root) for root in roots}
+        return []
     for live in lifecycle.all_roots():
-        if os.path.realpath(live.directory) in wanted:
-            live.flush()
+        live.flush()
+    return [path for live in lifecycle.all_roots() if (path := Path(live.directory)).is_dir()]
 
 
 def _in_its_place(session_id: str, root: Path) -> SessionInfo | None:
