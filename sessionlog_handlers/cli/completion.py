@@ -12,13 +12,15 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """
-    Print the script that lets a shell complete commands, options and ids.
+    Print the script for a shell's completion.
+
+    With it the shell completes commands, options and the ids of sessions.
 
     \b
     Example:
-      eval "$(sessionlog completion bash)"                    in ~/.bashrc
-      eval "$(sessionlog completion zsh)"                     in ~/.zshrc
-      sessionlog completion fish | source                     in ~/.config/fish/config.fish
+      eval "$(sessionlog completion bash)"     in ~/.bashrc
+      eval "$(sessionlog completion zsh)"      in ~/.zshrc
+      sessionlog completion fish | source      in ~/.config/fish/config.fish
     """
     from sessionlog_handlers.cli.main import NAME, cli
 

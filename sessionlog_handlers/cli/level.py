@@ -49,7 +49,7 @@ class LevelWord(click.ParamType[str]):
 @json_option
 def command(session_id: str, wanted: str | None, directory: str | None, as_json: bool) -> None:
     """
-    Show the level of a session, or set it while its app runs.
+    Show a session's level, or set it while it runs.
 
     LEVEL is a session level, each with more in the log than the one before: spawns, signals, prompts, full. Or it is a
     severity below which lines are left out: debug, info, warning, error, off.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sessionlog_handlers.reading.places import SessionInfo
+MAX_PATH = 1000  # characters shown of a directory; a path that is cut leads nowhere
 
 
 @click.command("ls")
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @json_option
 def command(directory: str | None, states: tuple[str, ...], limit: int | None, color: str, as_json: bool) -> None:
     """
-    List sessions, the one that was started last first. Times are UTC.
+    List sessions, the newest first. Times are UTC.
 
     A session without a living process that never ended has crashed.
 
@@ -71,7 +72,7 @@ def _table(found: list[SessionInfo], in_color: bool) -> list[str]:
             _duration(info),
             human_size(info.size),
             cell(info.reason or "-"),
-            *([cell(info.root)] if several else []),
+            *([cell(info.root, MAX_PATH)] if several else []),
         ]
         for info in found
     ]
@@ -96,5 +97,5 @@ def _say_nothing(roots: list[Path], states: tuple[str, ...]) -> None:
         text = "No sessions yet: no app of yours has logged one. --dir names a directory to look in."
     else:
         kind = f"{' or '.join(states)} " if states else ""
-        text = f"No {kind}sessions in {', '.join(cell(root, 200) for root in roots)}."
+        text = f"No {kind}sessions in {', '.join(cell(root, MAX_PATH) for root in roots)}."
     click.echo(text, err=True)

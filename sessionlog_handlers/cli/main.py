@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from sessionlog_handlers.exceptions import SessionLogError
-from sessionlog_handlers.formats.escaping import make_visible
 
 NAME = "sessionlog"
 PACKAGE = "sessionlog_handlers"
@@ -142,6 +141,8 @@ def _forget_stdout() -> None:
 
 
 def _complain(sentence: str) -> None:
+    from sessionlog_handlers.formats.escaping import make_visible  # it loads what reads and writes lines
+
     click.echo(f"{NAME}: {make_visible(sentence)}", err=True)
 
 

@@ -35,9 +35,10 @@ def command(
     session_id: str, directory: str | None, file: str | None, last: int | None, color: str, as_json: bool
 ) -> None:
     """
-    Show the lines of a session, rotated and compressed files included, oldest first. Times are UTC.
+    Show a session's lines, oldest first. Times are UTC.
 
-    ID may be the beginning of an id if only one session has it. What can't be read is counted at the end.
+    Rotated and compressed files are read too. ID may be the beginning of an id if only one session has it. What can't
+    be read is counted at the end.
 
     \b
     Example:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @json_option
 def command(directory: str | None, color: str, as_json: bool) -> None:
     """
-    Show the sessions that run now, and the processes that write them with their counters.
+    Show what is logged now, and by which processes.
 
     Counters begin with the process: what was accepted is written, dropped for a reason that is named, or pending.
 
