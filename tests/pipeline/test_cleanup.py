@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from helpers import read_lines, wait_until
+
+from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline.cleanup import clean_up, compress_slots, is_over, slot_names
+from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.locks import FileLock
+from sessionlog_handlers.pipeline.metadata import Metadata, write_metadata
+from sessionlog_handlers.settings.model import Settings
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """
+    The lock of the session's files.
+    """
+    made = FileLock(str(tmp_path / "lock"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """
+    A session that has ended, with old files, one of them compressed.
+    """
+    paths = SessionPaths(str(tmp_path), Settings().layout, "abc")
+    (tmp_path / "abc").mkdir()
+    for index in range(3):
+        Path(paths.file(index)).write_bytes(b"line\n")
+    Path(paths.log + ".1").write_bytes(b"older\n")
+    Path(paths.log + ".2.gz").write_bytes(gzip.compress(b"oldest\n"))
+    write_metadata(paths.metadata, Metadata(session="abc", state="ended"))
+    return paths
+
+
+def _names(paths: SessionPaths) -> list[str]:
+    return sorted(os.listdir(paths.directory)) if os.path.isdir(paths.directory) else []
+
+
+class TestIsOver:
+    @pytest.mark.parametrize(
+        ("metadata", "over"),
+        [
+            (Metadata(state="ended"), True),
+            (Metadata(state="running"), False),
+            (Metadata(state="crashed"), False),
+            (Metadata(state="ended", writers={"lease": {}}), False),
+        ],
+    )
+    def test_by_metadata(self, paths, metadata, over):
+        """
+        A session is over when it has ended and nobody writes it any more.
+        """
+        write_metadata(paths.metadata, metadata)
+        assert is_over(paths) is over
+
+    def test_without_metadata(self, paths):
+        """
+        A session of which nothing is known is not over.
+        """
+        os.unlink(paths.metadata)
+        assert not is_over(paths)
+
+
+class TestCleanUp:
+    def test_keep(self, paths, lock):
+        """
+        By default nothing is touched.
+        """
+        before = _names(paths)
+        clean_up(paths, lock, Settings())
+        assert _names(paths) == before
+
+    def test_compress(self, paths, lock):
+        """
+        Every file of the session is compressed, metadata excepted.
+        """
+        clean_up(paths, lock, Settings(on_end="compress"))
+        assert _names(paths) == [
+            "audit_system.log.gz",
+            "audit_user.log.gz",
+            "metadata.json",
+            "session.log.1.gz",
+            "session.log.2.gz",
+            "session.log.gz",
+        ]
+
+    def test_delete(self, paths, lock):
+        """
+        All files of the session and its directory are deleted.
+        """
+        clean_up(paths, lock, Settings(on_end="delete"))
+        assert _names(paths) == []
+        assert not os.path.exists(paths.directory)
+
+    def test_delete_leaves_what_is_not_ours(self, paths, lock):
+        """
+        A file that the app put into the directory stays, and the directory with it.
+        """
+        (Path(paths.directory) / "recording.wav").write_bytes(b"x")
+        clean_up(paths, lock, Settings(on_end="delete"))
+        assert _names(paths) == ["recording.wav"]
+
+    @pytest.mark.parametrize("on_end", ["compress", "delete"])
+    def test_not_a_session_that_goes_on(self, paths, lock, on_end):
+        """
+        The files of a session that was started again in the meantime stay.
+        """
+        write_metadata(paths.metadata, Metadata(session="abc", state="running", writers={"lease": {}}))
+        clean_up(paths, lock, Settings(on_end=on_end))
+        assert {"session.log", "audit_user.log", "audit_system.log", "metadata.json"} <= set(_names(paths))
+
+
+def test_compress_slots(paths, lock):
+    """
+    Old files that are plain are compressed; the log itself is not.
+    """
+    compress_slots(paths.log, lock, Settings())
+    assert {"session.log", "session.log.1.gz", "session.log.2.gz"} < set(_names(paths))
+    assert slot_names("x", 2) == ["x.1", "x.2"]
+
+
+def test_old_files_of_a_handler(tmp_path):
+    """
+    With ``compress: gzip``, every full file of a running session is compressed, and no line is lost or doubled.
+    """
+    handler = SessionHandler(tmp_path, max_bytes=4000, backup_count=50, compress="gzip", linger=0)
+    session = start_session("abc", handler=handler)
+    for number in range(300):
+        session.event("completion", number=number)
+        if number % 20 == 0:
+            handler.flush()
+    handler.flush()
+    wait_until(lambda: not [name for name in (tmp_path / "abc").glob("*.log.*") if name.suffix != ".gz"])
+    handler.close()
+    lines = [line for path in (tmp_path / "abc").glob("session.log*") for line in read_lines(path)]
+    assert sorted(line["data"]["number"] for line in lines if line["event"] == "completion") == [*range(300)]
+    assert handler.stats()["rotations"] > 5
+
+
+def test_session_that_goes_on_after_compression(tmp_path):
+    """
+    A session that was compressed at its end and is started again keeps its old lines as an old file.
+    """
+    handler = SessionHandler(tmp_path, on_end="compress", linger=0)
+    for number in range(3):
+        start_session("abc", handler=handler).end(f"end {number}")
+        handler.close()
+    names = sorted(path.name for path in (tmp_path / "abc").glob("session.log*"))
+    assert names == ["session.log.1.gz", "session.log.2.gz", "session.log.gz"]
+    lines = [line for name in sorted(names[:2], reverse=True) for line in read_lines(tmp_path / "abc" / name)]
+    lines += read_lines(tmp_path / "abc" / "session.log.gz")
+    assert [line["data"]["reason"] for line in lines if line["event"] == "session_end"] == ["end 0", "end 1", "end 2"]
+    assert [line["seq"] for line in lines if line["event"] in ("session_start", "session_end")] == sorted(
+        line["seq"] for line in lines if line["event"] in ("session_start", "session_end")
+    )
