@@ -90,8 +90,8 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         Empty the queue and end the thread.
         """
         thread = self._worker
+        self._stopping = True
         if thread is not None and thread is not threading.current_thread():
-            self._stopping = True
             self.queue.wake(urgent=True)
             thread.join(timeout)
             if thread.is_alive():  # held up by a slow disk; it will end by itself
