@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+
+import pytest
+from helpers import wait_until
+
+from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import sync
+from sessionlog_handlers.pipeline import threads as threads_module
+from sessionlog_handlers.pipeline.listener import Barrier
+from sessionlog_handlers.pipeline.report import Reporter
+from sessionlog_handlers.pipeline.sync import Syncer
+
+
+@pytest.fixture
+def make():
+    """
+    Makes syncers that are stopped after the test.
+    """
+    made = []
+
+    def make(interval: float = 60.0) -> Syncer:
+        made.append(Syncer(interval, Reporter()))
+        return made[-1]
+
+    yield make
+    for syncer in made:
+        syncer.stop(5)
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """
+    What was synced, by its path.
+    """
+    paths = []
+    for name in ("_sync_data", "os.fsync"):
+        module, _, attribute = name.rpartition(".")
+        owner = sync.os if module else sync
+        call = getattr(owner, attribute)
+
+        def noting(descriptor: int, call=call) -> None:
+            paths.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            call(descriptor)
+
+        monkeypatch.setattr(owner, attribute, noting)
+    return paths
+
+
+@pytest.fixture
+def path(tmp_path):
+    """
+    A file to sync.
+    """
+    (tmp_path / "a.log").write_bytes(b"line\n")
+    return str(tmp_path / "a.log")
+
+
+class TestSyncer:
+    def test_groups(self, make, path, synced, tmp_path):
+        """
+        However often a file is named within the interval, it is synced once, and its directory if its name is new.
+        """
+        syncer = make(0.1)
+        for _ in range(100):
+            syncer.add(path, new=True)
+        wait_until(lambda: syncer.syncs == 2)
+        time.sleep(0.15)
+        assert synced == [path, str(tmp_path)]
+        syncer.add(path)
+        wait_until(lambda: syncer.syncs == 3)
+        assert synced[2:] == [path]
+
+    def test_within_the_interval(self, make, path, synced):
+        """
+        A file is synced at most the interval later.
+        """
+        syncer = make(0.1)
+        start = time.monotonic()
+        syncer.add(path)
+        wait_until(lambda: synced, interval=0.001)
+        assert 0.05 <= time.monotonic() - start < 1
+
+    def test_barrier(self, make, path, synced):
+        """
+        Who waits gets all that was named before synced at once, whatever the interval.
+        """
+        syncer = make(60)
+        syncer.add(path)
+        barriers = [Barrier() for _ in range(3)]
+        start = time.monotonic()
+        for barrier in barriers:
+            syncer.sync_for(barrier)
+        assert all(barrier.wait(5) for barrier in barriers)
+        assert time.monotonic() - start < 2
+        assert synced == [path]
+        assert [barrier.error for barrier in barriers] == [None] * 3
+
+    def test_barrier_without_files(self, make):
+        """
+        Where nothing waits to be synced, a barrier is reached at once.
+        """
+        barrier = Barrier()
+        make(60).sync_for(barrier)
+        assert barrier.wait(5)
+
+    def test_stop(self, make, path, synced):
+        """
+        Stopping syncs what waits, is idempotent, and the next request starts the thread again.
+        """
+        syncer = make(60)
+        for _ in range(2):
+            syncer.add(path)
+            syncer.stop(5)
+            syncer.stop(5)
+        assert synced == [path] * 2
+
+    def test_renamed(self, make, path, synced):
+        """
+        A file that gets another name before it was synced is synced under the new one.
+        """
+        syncer = make(60)
+        syncer.add(path)
+        descriptor = os.open(path, os.O_RDONLY)
+        syncer.adopt(path, descriptor)
+        syncer.adopt("never named", descriptor)
+        os.close(descriptor)
+        os.rename(path, f"{path}.1")
+        syncer.stop(5)
+        assert synced == [f"{path}.1"]
+
+    def test_deleted(self, make, path):
+        """
+        A file that is gone is no failure: there is nothing left to lose.
+        """
+        syncer = make(60)
+        syncer.add(path)
+        os.unlink(path)
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert barrier.error is None
+        assert syncer.failed == set()
+
+    def test_failure(self, make, path, monkeypatch, capsys):
+        """
+        A failed sync is told of, the file is listed as failed, who waits hears of it, and the other files are synced.
+        """
+        other = f"{path}.other"
+        os.link(path, other)
+        calls = []
+
+        def failing(descriptor: int) -> None:
+            calls.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if calls[-1] == path:
+                raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(sync, "_sync_data", failing)
+        syncer = make(60)
+        syncer.add(path)
+        syncer.add(other)
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert barrier.error.errno == errno.EIO
+        assert syncer.failed == {path}
+        assert calls == [path, other]
+        assert syncer.syncs == 1
+        assert "could not be synced to the disk: Input/output error" in capsys.readouterr().err
+        again = Barrier()
+        syncer.sync_for(again)
+        assert again.wait(5)
+        assert calls == [path, other]  # never tried again
+
+    def test_without_thread(self, make, path, synced, monkeypatch):
+        """
+        Where there can be no thread, syncing happens at once.
+        """
+        monkeypatch.setattr(threads_module, "_forbidden", True)
+        syncer = make(60)
+        syncer.add(path)
+        assert synced == [path]
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(0)
+
+    def test_reset_closes(self, make, path):
+        """
+        A reset gives the copies of descriptors back and forgets what waited.
+        """
+        syncer = make(60)
+        syncer.add(path)
+        syncer.stop(5)
+        syncer._files[path] = None
+        descriptor = os.open(path, os.O_RDONLY)
+        syncer.adopt(path, descriptor)
+        os.close(descriptor)
+        before = syncer.syncs
+        syncer.reset()
+        syncer.stop(5)
+        assert syncer.syncs == before
+
+
+class TestHandler:
+    def test_durable_flush(self, tmp_path, synced):
+        """
+        A durable event is on the disk when a durable flush returns: its file and its directory were synced.
+        """
+        handler = SessionHandler(tmp_path, sync_interval=60)
+        session = start_session("abc", handler=handler)
+        session.error("broken")
+        assert session.flush(durable=True)
+        assert {str(tmp_path / "abc" / "session.log"), str(tmp_path / "abc")} <= set(synced)
+        before = len(synced)
+        session.event("completion")  # not durable
+        assert session.flush()
+        assert len(synced) == before
+
+    def test_durable_within_a_second(self, tmp_path, synced):
+        """
+        Without anybody waiting, a durable event is synced within a second.
+        """
+        handler = SessionHandler(tmp_path)
+        start_session("abc", handler=handler)
+        start = time.monotonic()
+        wait_until(lambda: str(tmp_path / "abc" / "session.log") in synced, interval=0.002)
+        assert time.monotonic() - start < 1
+
+    def test_failed_descriptor_is_abandoned(self, tmp_path, monkeypatch):
+        """
+        After a failed sync the file is opened anew, and later events are synced through the new descriptor.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc", handler=handler)
+        assert session.flush(durable=True)
+        path = str(tmp_path / "abc" / "session.log")
+        writer = handler.root.router._writers[path][0]
+        stream = writer.stream
+
+        def failing(descriptor: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sync, "_sync_data", failing)
+            session.error("one")
+            assert not session.flush(durable=True) or handler.root.syncer.failed
+            assert path in handler.root.syncer.failed
+        session.error("two")
+        assert session.flush(durable=True)
+        assert stream.closed
+        assert writer.stream is not stream
+        assert path not in handler.root.syncer.failed
+
+
+def test_lock_is_not_held_while_syncing(make, path, monkeypatch):
+    """
+    While a slow disk syncs, others can name more files.
+    """
+    inside, release = threading.Event(), threading.Event()
+
+    def slow(descriptor: int) -> None:
+        inside.set()
+        release.wait(10)
+
+    monkeypatch.setattr(sync, "_sync_data", slow)
+    syncer = make(0.01)
+    syncer.add(path)
+    assert inside.wait(5)
+    start = time.monotonic()
+    syncer.add(path)
+    syncer.add_directory(os.path.dirname(path))
+    assert time.monotonic() - start < 1
+    release.set()
