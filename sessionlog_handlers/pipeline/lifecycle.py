@@ -24,6 +24,8 @@ CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
 _lock = threading.RLock()
 _roots: dict[str, SessionRoot] = {}
 _handlers: list[tuple[weakref.ref[logging.Handler], SessionRoot]] = []  # in the order of their making
+# The newest handler of each root. One that no logger has any more would be collected, and its sessions left waiting.
+_kept: dict[str, Any] = {}
 _parking: Parking | None = None
 _signal_reason: str | None = None
 _previous: dict[int, Any] = {}
@@ -49,6 +51,7 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
             root.use(settings)
         _handlers[:] = [(known, served) for known, served in _handlers if known() is not None]
         _handlers.append((weakref.ref(handler), root))
+        _kept[place] = handler
         if _parking is not None:
             _parking.move_to(root)
     if settings.capture_signals:
@@ -110,6 +113,7 @@ def close_all() -> None:
             root.finish("exit")
         _roots.clear()
         _handlers.clear()
+        _kept.clear()
         _parking = None
 
 
