@@ -5,7 +5,7 @@ Where sessions wait that start before the first handler is configured, with what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from sessionlog_handlers.formats.encoding import encode_object
 from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
@@ -17,6 +17,18 @@ from sessionlog_handlers.pipeline.root import SessionRoot
 from sessionlog_handlers.settings.model import Settings
 
 MAX_PARKED = 10_000  # entries; later ones are counted as lost
+MAX_COMMANDS = 20_000  # entries and commands; sessions that come and go later leave no trace
+
+
+class _Wish(NamedTuple):
+    """
+    A change of level that was asked for, to be judged against the level that the session will have.
+    """
+
+    channel: Channel
+    level: SessionLevel | None
+    severity: int | None
+    by: str
 
 
 class _Unformatted:
@@ -62,7 +74,7 @@ class Parking(SessionRoot):
         super().__init__("", Settings(session_level=SessionLevel.FULL), channel_type)
         self.plan.formats = (_Unformatted(),)
         self._parked: list[Any] = []
-        self._asked: dict[Channel, SessionLevel] = {}
+        self._asked: dict[Channel, tuple[SessionLevel | None, int | None]] = {}
 
     def put(self, entry: Entry, size: int) -> bool:
         """
@@ -78,7 +90,25 @@ class Parking(SessionRoot):
         return True
 
     def _command(self, command: Any) -> None:
-        self._parked.append(command)
+        if isinstance(command, LevelCommand):
+            return  # `set_level` keeps the wish instead
+        if len(self._parked) < MAX_COMMANDS:
+            self._parked.append(command)
+        elif isinstance(command, EndCommand):
+            self._asked.pop(command.channel, None)
+            self.forget(command.channel)
+
+    def set_level(
+        self, channel: Channel, level: SessionLevel | None = None, severity: int | None = None, by: str = "app"
+    ) -> dict[str, Any] | None:
+        """
+        As for any root; what it means for the session's own level shows when the handler comes.
+        """
+        with self.lock:
+            change = super().set_level(channel, level, severity, by)
+            if len(self._parked) < MAX_COMMANDS:
+                self._parked.append(_Wish(channel, level, severity, by))
+        return change
 
     def flush(self, timeout: float = 0.0, *, durable: bool = False) -> bool:
         """
@@ -101,14 +131,19 @@ class Parking(SessionRoot):
         """
 
     def open(
-        self, session_id: str | None = None, *, level: SessionLevel | None = None, **others: Any
+        self,
+        session_id: str | None = None,
+        *,
+        level: SessionLevel | None = None,
+        severity: int | None = None,
+        **others: Any,
     ) -> tuple[Channel, bool]:
         """
-        Begin a session, remembering whether it asked for a level.
+        Begin a session, remembering which levels it asked for.
         """
-        channel, is_new = super().open(session_id, level=level, **others)
-        if level is not None:
-            self._asked[channel] = level
+        channel, is_new = super().open(session_id, level=level, severity=severity, **others)
+        if is_new and (level is not None or severity is not None):
+            self._asked[channel] = level, severity
         return channel, is_new
 
     def move_to(self, root: SessionRoot) -> None:
@@ -119,14 +154,25 @@ class Parking(SessionRoot):
         for item in parked:
             if isinstance(item, StartCommand):
                 item.channel.closed = False  # until its end is replayed
-                root.adopt(item.channel, item, self._asked.pop(item.channel, None))
+                self._hand_over(item, root)
             elif isinstance(item, Entry):
                 item.channel.replay(item)
-            elif isinstance(item, LevelCommand):
-                root.set_level_by_name(item.channel, item.change["to"], by=item.change["by"])
+            elif item.channel.root is not root:
+                continue  # its start had no room
+            elif isinstance(item, _Wish):
+                root.set_level(*item)
             elif isinstance(item, EndCommand):
-                root.end(item.channel, item.end["reason"], item.end["data"], linger=0.0)
-        for channel, reasons in self.losses.take().items():
-            for reason, count in reasons.items():
+                root._end_now(item.channel, item.end)
+        for channel in self.sessions.values():
+            if channel.root is self and not channel.closed:
+                self._hand_over(StartCommand(channel, channel.opened, {}), root)
+        for channel in self.losses.untold():
+            for reason, count in self.losses.take(channel).items():
                 root.losses.count(channel, reason, count)
         self.sessions.clear()
+
+    def _hand_over(self, start: StartCommand, root: SessionRoot) -> None:
+        channel = start.channel
+        level, severity = self._asked.pop(channel, (None, None))
+        channel.use_table(self.plan.table(channel.session_level, severity or 0))
+        root.adopt(channel, start, level)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from helpers import read_lines
+
+from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import lifecycle, parking
+from sessionlog_handlers.pipeline.metadata import read_metadata
+
+
+def _events(tmp_path: Path, session: str = "abc", file: str = "session.log") -> list[str]:
+    return [line["event"] for line in read_lines(tmp_path / session / file)]
+
+
+def _handler(tmp_path: Path, **options: object) -> SessionHandler:
+    return SessionHandler(tmp_path, linger=0, **options)
+
+
+class TestOrderAndTime:
+    def test_everything_arrives(self, tmp_path):
+        """
+        What happened before the first handler is in the session's log, in its order and with its own times.
+        """
+        session = start_session("abc", metadata={"user": "ada"}, command=["bash"])
+        for number in range(100):
+            session.event("completion", number=number)
+        session.error(ValueError("broken"), step=3)
+        before = time.time()
+        time.sleep(0.05)
+        handler = _handler(tmp_path)
+        session.event("completion", number=100)
+        session.end("done", code=0)
+        handler.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["event"] for line in lines] == [
+            "session_start",
+            *["completion"] * 100,
+            "error",
+            "completion",
+            "session_end",
+        ]
+        assert [line["data"]["number"] for line in lines if line["event"] == "completion"] == [*range(101)]
+        assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
+        times = [datetime.fromisoformat(line["ts"]).timestamp() for line in lines]
+        assert times == sorted(times)
+        assert times[101] <= before < times[102]
+        assert lines[0]["data"]["metadata"] == {"user": "ada"}
+        assert "ValueError: broken" in lines[101]["exc"]
+        assert lines[101]["data"]["step"] == 3
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).command == ["bash"]
+
+    def test_ended_before(self, tmp_path):
+        """
+        A session that began and ended before the first handler is written with the time of its end.
+        """
+        with start_session("abc") as session:
+            session.event("completion")
+        ended = time.time()
+        time.sleep(0.05)
+        _handler(tmp_path).close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["event"] for line in lines] == ["session_start", "completion", "session_end"]
+        assert datetime.fromisoformat(lines[-1]["ts"]).timestamp() <= ended
+        assert lines[-1]["data"]["seconds"] < 0.05
+        metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
+        assert (metadata.state, metadata.reason) == ("ended", "return")
+
+    def test_same_id_again(self, tmp_path):
+        """
+        A session that ended and began again before the first handler is one log with two starts.
+        """
+        for _ in range(2):
+            start_session("abc").end()
+        _handler(tmp_path).close()
+        assert _events(tmp_path) == ["session_start", "session_end"] * 2
+
+    def test_bytes(self, tmp_path):
+        """
+        A terminal's bytes wait, too.
+        """
+        session = start_session("abc")
+        session.output(b"\x00\xff")
+        handler = _handler(tmp_path, session_level="full")
+        session.end()
+        handler.close()
+        assert read_lines(tmp_path / "abc" / "session.log")[1]["data"]["bytes"] == 2
+
+    def test_formats(self, tmp_path):
+        """
+        Values are frozen at the call, and written in the format of the handler that comes.
+        """
+        session = start_session("abc")
+        values = ["at the call"]
+        session.event("completion", values=values)
+        values.append("later")
+        handler = _handler(tmp_path, layout="recorder")
+        session.end()
+        handler.close()
+        text = (tmp_path / "abc" / "session.log").read_text()
+        assert "completion values=" in text
+        assert "at the call" in text
+        assert "later" not in text
+
+
+class TestLevel:
+    def test_of_the_handler(self, tmp_path):
+        """
+        A session that asked for no level has the handler's, for what waited as well.
+        """
+        session = start_session("abc")
+        session.event("initial_prompt", text="x")
+        session.output(b"x")
+        handler = _handler(tmp_path, session_level="signals")
+        assert session.level.value == "signals"
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "session_end"]
+        assert _events(tmp_path, file="audit_user.log") == ["initial_prompt"]
+        assert read_lines(tmp_path / "abc" / "session.log")[0]["data"]["level"] == "signals"
+
+    @pytest.mark.parametrize(("asked", "kept"), [("spawns", 0), ("prompts", 1), ("full", 2)])
+    def test_asked_for(self, tmp_path, asked, kept):
+        """
+        The level that a session asked for stands, whatever the handler's is.
+        """
+        session = start_session("abc", level=asked)
+        session.event("initial_prompt", text="x")
+        session.output(b"x")
+        handler = _handler(tmp_path, session_level="signals")
+        assert session.level.value == asked
+        session.end()
+        handler.close()
+        assert _events(tmp_path)[1:-1] == ["initial_prompt", "output"][:kept]
+
+    def test_changed_to_full(self, tmp_path):
+        """
+        A level set while waiting counts from there on, also where nothing seems to change yet.
+        """
+        session = start_session("abc")
+        session.output(b"before")
+        session.set_level("full")
+        session.output(b"after")
+        handler = _handler(tmp_path, session_level="signals")
+        assert session.level.value == "full"
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "level_change", "output", "session_end"]
+        assert read_lines(tmp_path / "abc" / "session.log")[1]["data"] == {"from": "signals", "to": "full", "by": "app"}
+
+    def test_changed_to_spawns(self, tmp_path):
+        """
+        A level lowered while waiting leaves out what came after.
+        """
+        session = start_session("abc")
+        session.event("completion", number=1)
+        session.set_level("spawns")
+        session.event("completion", number=2)
+        handler = _handler(tmp_path, session_level="signals")
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "completion", "level_change", "session_end"]
+
+    def test_severity(self, tmp_path):
+        """
+        A severity set while waiting changes the severity only, and only for what came after.
+        """
+        session = start_session("abc")
+        session.event("completion", number=1)
+        session.set_level("error")
+        session.event("completion", number=2)
+        session.error("broken")
+        handler = _handler(tmp_path, session_level="signals")
+        assert (session.level.value, session.severity) == ("signals", logging.ERROR)
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "completion", "level_change", "error", "session_end"]
+
+    def test_severity_asked_for(self, tmp_path):
+        """
+        The severity that a session asked for stands from its start.
+        """
+        session = start_session("abc", severity="error")
+        session.event("completion")
+        session.error("broken")
+        handler = _handler(tmp_path)
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "error", "session_end"]
+
+
+class TestBounds:
+    def test_entries(self, tmp_path, monkeypatch):
+        """
+        Beyond the bound events are counted as lost, and the session's own log says so.
+        """
+        monkeypatch.setattr(parking, "MAX_PARKED", 20)
+        session = start_session("abc")
+        for number in range(50):
+            session.event("completion", number=number)
+        handler = _handler(tmp_path)
+        session.end()
+        handler.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        kept = sum(line["event"] == "completion" for line in lines)
+        (told,) = [line["data"] for line in lines if line["event"] == "log_dropped"]
+        assert told == {"reason": "no_handler", "count": 50 - kept}
+        assert handler.stats()["dropped"] == {"no_handler": 50 - kept}
+        assert 0 < kept <= 20
+
+    def test_sessions_without_a_handler(self, tmp_path, monkeypatch):
+        """
+        An app that never configures a handler keeps a bounded number of sessions in memory.
+        """
+        monkeypatch.setattr(parking, "MAX_COMMANDS", 100)
+        for number in range(1000):
+            start_session(f"s{number}").end()
+        root = lifecycle.find_root(None, parking.Channel)
+        gc.collect()
+        assert len(root._parked) <= 100
+        assert len(root.sessions) <= 100
+        assert len(root._asked) <= 100
+
+    def test_open_session_beyond_the_bound(self, tmp_path, monkeypatch):
+        """
+        A session that is still open when the handler comes is written from there on, though its start had no room.
+        """
+        monkeypatch.setattr(parking, "MAX_COMMANDS", 10)
+        for number in range(20):
+            start_session(f"s{number}").end()
+        session = start_session("abc", level="full")
+        session.set_level("prompts")
+        handler = _handler(tmp_path)
+        session.event("completion")
+        session.end()
+        handler.close()
+        assert _events(tmp_path) == ["session_start", "completion", "session_end"]
+        assert len(list(tmp_path.glob("s*/session.log"))) == 5
+
+
+class TestMeanwhile:
+    def test_flush(self):
+        """
+        While there is no handler, nothing is flushed, and nobody waits for it.
+        """
+        session = start_session("abc")
+        start = time.monotonic()
+        assert not session.flush()
+        assert not session.flush(durable=True)
+        barrier = session.root.durable_barrier()
+        assert barrier.wait(0)
+        assert "no handler" in str(barrier.error)
+        assert time.monotonic() - start < 1
+
+    def test_late(self):
+        """
+        An event after a session's end is counted, here too.
+        """
+        session = start_session("abc")
+        session.end()
+        session.event("completion")
+        assert session.root.losses.by_reason == {"late": 1}
+
+    def test_join(self):
+        """
+        Starting a session again under its id joins it.
+        """
+        assert start_session("abc") is start_session("abc")
+
+    def test_moves_once(self, tmp_path):
+        """
+        What waited goes to the first handler only.
+        """
+        session = start_session("abc")
+        one = _handler(tmp_path / "one")
+        two = _handler(tmp_path / "two")
+        session.event("completion")
+        session.end()
+        one.close()
+        two.close()
+        assert _events(tmp_path / "one") == ["session_start", "completion", "session_end"]
+        assert not (tmp_path / "two" / "abc").exists()
