@@ -79,8 +79,12 @@ def _table(found: list[SessionInfo], in_color: bool) -> list[str]:
     lines = format_table(head, rows, right=("DURATION", "SIZE"))
     if not in_color:
         return lines
-    shades = [STATE_COLORS.get(info.state) for info in found]
-    return [click.style(lines[0], bold=True), *map(click.style, lines[1:], shades)]
+    start = len(lines[0].partition("STATE")[0])
+    colored = [click.style(lines[0], bold=True)]
+    for line, info in zip(lines[1:], found, strict=True):
+        end = start + len(info.state)
+        colored.append(line[:start] + click.style(line[start:end], fg=STATE_COLORS.get(info.state)) + line[end:])
+    return colored
 
 
 def _duration(info: SessionInfo) -> str:

@@ -65,8 +65,10 @@ def human_duration(seconds: float) -> str:
     """
     A time span with its two largest units: ``2h05m``.
     """
+    if seconds < 0.9995:
+        return f"{max(round(seconds * 1000), 0)}ms"
     if seconds < 60:
-        return f"{max(seconds, 0.0):.1f}s"
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"

@@ -80,6 +80,8 @@ def _print_in_color(lines: Iterable[Line]) -> None:
 
 def _paint(part: Part, text: str, line: Line) -> str:
     color = _LEVEL_COLORS.get(line.level) if part == "level" else _PART_COLORS.get(part)
+    if part == "fields" and line.level not in ("debug", "info"):
+        color = None  # what an error says is mostly in its fields
     return click.style(text, fg=color) if color else text
 
 

@@ -125,7 +125,15 @@ class TestOutput:
 
     @pytest.mark.parametrize(
         ("seconds", "text"),
-        [(-5, "0.0s"), (0.04, "0.0s"), (59.9, "59.9s"), (61, "1m01s"), (3725, "1h02m"), (90_000, "1d01h")],
+        [
+            (-5, "0ms"),
+            (0.04, "40ms"),
+            (1.25, "1.2s"),
+            (59.9, "59.9s"),
+            (61, "1m01s"),
+            (3725, "1h02m"),
+            (90_000, "1d01h"),
+        ],
     )
     def test_human_duration(self, seconds, text):
         """
