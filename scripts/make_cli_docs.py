@@ -50,15 +50,18 @@ def iter_commands(command: click.Command, context: click.Context) -> Iterator[tu
                 yield from iter_commands(inner, click.Context(inner, parent=context, info_name=name))
 
 
+def top_context() -> click.Context:
+    return click.Context(
+        cli, info_name=NAME, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"]
+    )
+
+
 def render() -> str:
     """
     The page's text.
     """
     parts = [HEAD]
-    top = click.Context(
-        cli, info_name=NAME, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"]
-    )
-    for command, context in iter_commands(cli, top):
+    for command, context in iter_commands(cli, top_context()):
         help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         parts.append(f"## {context.command_path}\n\n```text\n{help_text}\n```\n")
     return "\n".join(parts)

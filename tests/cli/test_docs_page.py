@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
 
 from sessionlog_handlers.cli.main import NAME, cli
@@ -39,7 +38,7 @@ class TestPage:
         """
         The help of each command shows how it is used.
         """
-        for command, context in script.iter_commands(cli, click.Context(cli, info_name=NAME)):
+        for command, context in script.iter_commands(cli, script.top_context()):
             assert f"Example:\n  {NAME}" in command.get_help(context).replace("\n    ", "\n  ").replace(
                 'eval "$(', ""
             ), context.command_path

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from strategies import UNSAFE, any_texts, json_objects, names
 from sessionlog_handlers.formats.escaping import (
     escape,
     escape_field,
+    escape_json,
     format_pairs,
+    make_visible,
     parse_pairs,
     quote_value,
     split_pairs,
@@ -44,6 +47,30 @@ class TestEscape:
         A backslash of a file that escapes nothing is read as it stands.
         """
         assert unescape(text) == text
+
+
+class TestMakeVisible:
+    @given(any_texts | st.text())
+    def test_does_nothing_to_a_terminal(self, text: str) -> None:
+        """
+        Any text is one line without effect on a terminal, and what is harmless stays as it is.
+        """
+        shown = make_visible(text)
+        assert UNSAFE.search(shown) is None
+        assert shown.encode("utf-8").decode("utf-8") == shown
+        if UNSAFE.search(text) is None:
+            assert shown == text
+
+
+class TestEscapeJson:
+    @given(json_objects)
+    def test_means_the_same(self, value: dict[str, Any]) -> None:
+        """
+        JSON means what it meant, and does nothing to a terminal.
+        """
+        escaped = escape_json(json.dumps(value, ensure_ascii=False))
+        assert json.loads(escaped) == json.loads(json.dumps(value))
+        assert UNSAFE.search(escaped) is None
 
 
 class TestPairs:
