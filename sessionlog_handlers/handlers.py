@@ -51,9 +51,9 @@ class SessionHandler(logging.Handler):
         settings = Settings.from_options(given)
         if settings.on_error == "raise" and settings.enabled:
             make_root(str(settings.directory), settings.directory_mode)
-        super().__init__()  # last: what is wrong must not be registered with `logging`
         self.settings = settings
         self.root = lifecycle.root_for(settings, self, Session)
+        super().__init__()  # last: what could not be made must not be registered with `logging`
 
     def createLock(self) -> None:
         """Do without the lock of the base class: nothing here needs one."""

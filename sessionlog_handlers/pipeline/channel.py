@@ -78,6 +78,7 @@ class Channel:
         "id",
         "implicit",
         "opened",
+        "over",
         "paths",
         "root",
         "started",
@@ -92,6 +93,7 @@ class Channel:
         self.implicit = implicit
         self.app_metadata: dict[str, Any] = {}
         self.closed = False  # refuses everything from now on
+        self.over = False  # its last line is written
         self.ending = False  # the end was called for, and late lines are still let in
         self.opened = time.time()
         self.started = time.monotonic()

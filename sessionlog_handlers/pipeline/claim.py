@@ -12,7 +12,7 @@ from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.compression import adopt_compressed
-from sessionlog_handlers.pipeline.files import make_directory, make_root
+from sessionlog_handlers.pipeline.files import make_directory, make_root, open_regular
 from sessionlog_handlers.pipeline.layout import directory_name
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
@@ -116,7 +116,7 @@ def _adopt(channel: Channel, router: Router) -> None:
 def _last_line(channel: Channel, router: Router) -> Line | None:
     """The last whole line of the session's log, if there is one."""
     try:
-        with open(channel.paths.log, "rb") as log:
+        with open(open_regular(channel.paths.log), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(size - TAIL, 0))
             tail = log.read()

@@ -67,7 +67,6 @@ class EndCommand:
         """Write the session's last line and close its files."""
         files = self.channel.files
         if files is not None:
-            router.tell_losses()
             files.end = self.end
             router.touch(files)
 

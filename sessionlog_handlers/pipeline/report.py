@@ -78,15 +78,21 @@ class Losses:
             if channel is not None:
                 self._untold.setdefault(channel, Counter())[reason] += number
 
-    def take(self) -> dict[Any, Counter[str]]:
+    def untold(self) -> list[Any]:
         """
-        What no line has told of yet, by session. The caller will write the lines.
+        The sessions with losses that no line has told of yet.
         """
         if not self._untold:
-            return {}
+            return []
         with self._lock:
-            untold, self._untold = self._untold, {}
-        return untold
+            return [*self._untold]
+
+    def take(self, channel: Any) -> dict[str, int]:
+        """
+        What was lost of a session and not told of yet, by reason. The caller will write the lines.
+        """
+        with self._lock:
+            return dict(self._untold.pop(channel, {}))
 
     @property
     def total(self) -> int:

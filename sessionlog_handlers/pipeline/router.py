@@ -135,8 +135,7 @@ class Router:
             try:
                 self._take(item)
             except BaseException as error:
-                # One entry must not take the batch along, and nothing may silence the log of a whole application.
-                self._failed(error)
+                self.entry_failed(None, error)
         self.tell_losses()
         self.flush_touched()
         self._look_around()
@@ -160,8 +159,11 @@ class Router:
         else:
             item.run(self)
 
-    def _failed(self, error: BaseException) -> None:
-        self.losses.count(None, "error")
+    def entry_failed(self, channel: Channel | None, error: BaseException, entries: int = 1) -> None:
+        """
+        An entry could not be made a line, for a reason that is nobody's fault but ours.
+        """
+        self.losses.count(channel, "error", entries)
         self.reporter.report(f"write {type(error).__name__}", f"an entry could not be written: {safe_repr(error):.200}")
 
     def touch(self, files: SessionFiles) -> None:
@@ -183,7 +185,7 @@ class Router:
             try:
                 files.flush()
             except BaseException as error:
-                self._failed(error)
+                self.entry_failed(None, error)
 
     def start(self, channel: Channel, start: float, begin: Mapping[str, Any]) -> None:
         """
@@ -202,16 +204,15 @@ class Router:
 
     def tell_losses(self) -> None:
         """
-        Say in each session's own log what was lost of it.
+        Say in each session's own log what was lost of it. Where nothing can be written now, this waits too.
         """
-        for channel, reasons in self.losses.take().items():
+        for channel in self.losses.untold():
             files = channel.files
-            if files is None or files.end is not None:
-                continue
-            files.dropped += sum(reasons.values())
-            for reason, count in reasons.items():
-                files.say("log_dropped", {"reason": reason, "count": count})
-            self.touch(files)
+            if channel.over:
+                self.losses.take(channel)  # its last line is written; the counters and stderr tell
+            elif files is not None and not files.retry_at:
+                files.tell_losses()
+                self.touch(files)
 
     # -- periodic ----------------------------------------------------------------------------------------------------
 
@@ -379,7 +380,7 @@ class Router:
         channel = files.channel
         self._open.pop(files, None)
         self._troubled.pop(files, None)
-        channel.files = None
+        channel.files, channel.over = None, True
         if not self.settings.single_file:
             for index in range(len(self.settings.layout.files)):
                 found = self._writers.pop(channel.paths.file(index), None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sessionlog_handlers.formats.line import Fields, Head
+from sessionlog_handlers.formats.line import Fields, Head, Payload
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.claim import claim
@@ -142,18 +142,7 @@ class SessionFiles:
         if not self.claimed:
             self._waiting.append(entry)
             return
-        route = entry.route
-        self.seq += 1
-        head = Head(entry.created, entry.level, self.channel.id, route.event, self.seq, self.pid, entry.elapsed)
-        formats = self._router.plan.formats
-        payload = entry.payload
-        if isinstance(payload, list):
-            lines = {
-                index: formats[index].assemble(head, part) for index, part in zip(route.formats, payload, strict=True)
-            }
-        else:
-            lines = {index: formats[index].assemble(head, payload) for index in route.formats}
-        self._spread(route, lines, counts=1)
+        self._write_down(entry.route, entry.created, entry.level, entry.payload, entry.elapsed, counts=1)
 
     def say(self, event: str, data: Mapping[str, Any], created: float = 0.0) -> None:
         """
@@ -164,13 +153,34 @@ class SessionFiles:
             self._waiting.append(Said(event, data, created))
             return
         route = self.channel.table.event(event)
-        if route is None:
+        if route is not None:
+            formats = self._router.plan.formats
+            payload = [formats[index].fields(event, data) for index in route.formats]
+            self._write_down(route, created, route.type.level, payload, 0.0, counts=0)
+
+    def _write_down(
+        self,
+        route: Route,
+        created: float,
+        level: str,
+        payload: Payload | list[Fields],
+        elapsed: float,
+        counts: int,
+    ) -> None:
+        """Number the line, make it once for each format, and put it before the files that it goes to."""
+        head = Head(created, level, self.channel.id, route.event, self.seq + 1, self.pid, elapsed)
+        formats = self._router.plan.formats
+        parts = payload if isinstance(payload, list) else [payload] * len(route.formats)
+        try:
+            lines = {
+                index: formats[index].assemble(head, part) for index, part in zip(route.formats, parts, strict=True)
+            }
+        except BaseException as error:
+            # One entry must not take others along, and nothing may silence the log of a whole application.
+            self._router.entry_failed(self.channel, error, counts)
             return
         self.seq += 1
-        head = Head(created, route.type.level, self.channel.id, event, self.seq, self.pid)
-        formats = self._router.plan.formats
-        lines = {index: formats[index].assemble(head, formats[index].fields(event, data)) for index in route.formats}
-        self._spread(route, lines, counts=0)
+        self._spread(route, lines, counts)
 
     def _spread(self, route: Route, lines: dict[int, bytes], counts: int) -> None:
         format_of_file = self._router.plan.format_of_file
@@ -182,6 +192,17 @@ class SessionFiles:
             pending.counts.append(counts)
             pending.durable |= route.durable
             counts = 0
+
+    def tell_losses(self) -> None:
+        """
+        Say what was lost of the session, and what sampling left out, if it is to end.
+        """
+        for reason, count in self._router.losses.take(self.channel).items():
+            self.dropped += count
+            self.say("log_dropped", {"reason": reason, "count": count})
+        if self.end is not None:
+            for event, left_out in self.channel.take_left_out().items():
+                self.say("log_dropped", {"reason": "sampling", "event": event, "count": left_out})
 
     def change_level(self, change: dict[str, Any], created: float) -> None:
         """
@@ -412,8 +433,7 @@ class SessionFiles:
         if end is None:
             return
         if not end.get("said"):
-            for event, left_out in self.channel.take_left_out().items():
-                self.say("log_dropped", {"reason": "sampling", "event": event, "count": left_out})
+            self.tell_losses()
             if self.owner:
                 data = {"reason": end["reason"], "seconds": round(end["created"] - self._start, 3), **end["data"]}
                 self.say("session_end", data, end["created"])
