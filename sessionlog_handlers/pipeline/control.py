@@ -45,7 +45,7 @@ class ControlFile:
     def __init__(self, root: str) -> None:
         self._root = root
         self._path = os.path.join(root, CONTROL_FILE)
-        self._seen = 0  # the modification time that was read last, in nanoseconds
+        self._seen = (0, 0)  # modification time and inode that were read last: a clock tick is long enough for two
         self._taken: set[LevelRequest] = set()  # those in the file that were given before
 
     def request(self, session_id: str, level: str) -> LevelRequest:
@@ -67,12 +67,13 @@ class ControlFile:
         The requests that came into the file since the last look.
         """
         try:
-            modified = os.stat(self._path).st_mtime_ns
+            status = os.stat(self._path)
         except OSError:
             return []
-        if modified == self._seen:
+        seen = (status.st_mtime_ns, status.st_ino)
+        if seen == self._seen:
             return []
-        self._seen = modified
+        self._seen = seen
         requests = self._read()
         new = [request for request in requests if request not in self._taken]
         self._taken = set(requests)
