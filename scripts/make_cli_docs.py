@@ -4,18 +4,14 @@ Write docs/cli.md from what the commands say of themselves: `python scripts/make
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from sessionlog_handlers.cli.main import NAME, cli
 
-from sessionlog_handlers.cli.main import NAME, cli  # noqa: E402 - of this checkout
-
-PAGE = ROOT / "docs" / "cli.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 WIDTH = 80  # columns, whatever the terminal has
 
 HEAD = """\

@@ -16,6 +16,10 @@ from sessionlog_handlers.exceptions import ConfigurationError, SessionLogError, 
 if TYPE_CHECKING:
     from sessionlog_handlers.reading.places import SessionInfo
 
+    _Base = click.ParamType[str]
+else:
+    _Base = click.ParamType  # which older releases of click can't subscript
+
 TIMEOUT = 3.0  # seconds; a running app looks twice a second
 PAUSE = 0.02  # seconds between two looks
 
@@ -23,7 +27,7 @@ SESSION_LEVELS = ("spawns", "signals", "prompts", "full")
 SEVERITIES = ("debug", "info", "warning", "error", "off")
 
 
-class LevelWord(click.ParamType[str]):
+class LevelWord(_Base):
     """
     A session level or a severity, in any case.
     """
