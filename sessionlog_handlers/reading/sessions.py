@@ -32,6 +32,8 @@ def find_roots(directory: StrPath | None = None, environ: Mapping[str, str] | No
 
     Raises:
         ConfigurationError: If the one root that was named is no directory.
+
+        OSError: If it can't be read.
     """
     named, key = directory, ""
     if named is None:
@@ -40,7 +42,8 @@ def find_roots(directory: StrPath | None = None, environ: Mapping[str, str] | No
         path = Path(named).expanduser().absolute()
         if not path.is_dir():
             raise ConfigurationError(f"{os.fspath(named)!r} is not a directory", key)
-        return [path]
+        with os.scandir(path):  # one that may not be read would look empty
+            return [path]
     roots: dict[tuple[int, int], Path] = {}
     for name in known_roots():
         try:

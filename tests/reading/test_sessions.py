@@ -85,6 +85,18 @@ class TestFindRoots:
             find_roots(environ={"SESSIONLOG_DIR": str(tmp_path / "gone")})
         assert caught.value.key == "SESSIONLOG_DIR"
 
+    def test_named_root_must_be_readable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A directory that was named and may not be read is an error, and not an empty one.
+        """
+
+        def refuse(path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(PermissionError):
+            find_roots(tmp_path)
+
 
 class TestListSessions:
     @pytest.mark.parametrize("layout", LAYOUTS)
