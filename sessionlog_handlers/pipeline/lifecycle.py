@@ -148,6 +148,8 @@ def _before_fork() -> None:
     """
     Children of `multiprocessing` leave without running exit functions, but run its own finalizers: use these.
     """
+    for root in all_roots():
+        root.before_fork()
     util = sys.modules.get("multiprocessing.util")
     if util is not None and _roots and not getattr(util, "_sessionlog_known", False):
         util._sessionlog_known = True  # type: ignore[attr-defined]  # a mark, so that this is done once

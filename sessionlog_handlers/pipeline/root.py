@@ -32,6 +32,7 @@ from sessionlog_handlers.settings.values import parse_severity
 
 MAX_ENDED = 10_000  # ids of ended sessions that are remembered; of older ones metadata.json tells
 STOP_TIMEOUT = 2.0  # seconds that closing may take
+FORK_TIMEOUT = 1.0  # seconds that a fork waits at most
 LEAST_WAIT = 0.1  # seconds that each thread is given at least
 
 
@@ -104,6 +105,8 @@ class SessionRoot:
             for channel in self.sessions.values():
                 channel.paths = self._paths(channel.id)
                 channel.use_table(self.plan.table(channel.session_level, channel.severity))
+                if channel.files is not None:  # the locks are the new settings' own
+                    channel.files.lock = self.router.lock_for(channel)
 
     def _revive(self) -> None:
         """Start the threads, at the first record and again after `close`. What comes during `close` waits for its end."""
@@ -162,6 +165,13 @@ class SessionRoot:
             self.end(channel, reason, linger=0.0)
         self.close()
         self.router.give_up()
+
+    def before_fork(self) -> None:
+        """
+        Let sessions that have just started take their place on the disk, so that it is not the child that begins them.
+        """
+        if any(channel.files is None or not channel.files.claimed for channel in [*self.sessions.values()]):
+            self.flush(FORK_TIMEOUT)
 
     def after_fork_in_child(self) -> None:
         """
