@@ -32,6 +32,8 @@ class Claim:
     Args:
         owner: This process begins the session, and will end it.
 
+        goes_on: It runs, so nothing needs to be said of its start.
+
         resumed: It was there before, ended or crashed.
 
         refused: It was ended on purpose, and only a record without a session to belong to asks for it.
@@ -42,6 +44,7 @@ class Claim:
     """
 
     owner: bool
+    goes_on: bool = False
     resumed: bool = False
     refused: bool = False
     seq: int = 0
@@ -80,12 +83,12 @@ def _judge(channel: Channel, router: Router, metadata: Metadata) -> Claim:
     ours = known & router.own_leases
     if metadata.state == "running":
         if ours and metadata.owner in ours:
-            return Claim(owner=True, seq=metadata.seq)
+            return Claim(owner=True, goes_on=True, seq=metadata.seq)
         leases = router.leases_directory
         if any(is_alive(leases, name) for name in known - ours):
-            return Claim(owner=False)
+            return Claim(owner=False, goes_on=True)
         if metadata.owner in router.inherited_leases:
-            return Claim(owner=True, seq=metadata.seq)  # a daemon's parent has left, as it should
+            return Claim(owner=True, goes_on=True, seq=metadata.seq)  # a daemon's parent has left, as it should
     elif metadata.state == "ended" and channel.implicit and not metadata.implicit:
         channel.closed = True
         return Claim(owner=False, refused=True)

@@ -134,6 +134,12 @@ class BoundedQueue(Generic[Item]):
                     self._extra_slots -= self._extra.pop(id(item), 0)
         return taken
 
+    def snapshot(self) -> list[Item]:
+        """
+        What is queued at the moment. Copying a `deque` is one step, whatever other threads add meanwhile.
+        """
+        return [*self._items.copy()]
+
     def wake(self, *, urgent: bool = False) -> None:
         """
         Wake the consumer; *urgent* ends its gathering too. Safe in a signal handler: `SimpleQueue.put` is reentrant.

@@ -479,9 +479,11 @@ class SessionRoot:
         """
         Counters since this process began: ``accepted = written + dropped + pending``.
         """
-        pending = len(self.queue) + self.listener.in_hand + self.router.waiting
+        router = self.router
+        queued = sum(isinstance(item, Entry) for item in self.queue.snapshot())
+        pending = queued + router.taken - router.written - router.lost
         dropped = dict(self.losses.by_reason)
-        written = self.router.written
+        written = router.written
         return {
             "accepted": written + sum(dropped.values()) + pending,
             "written": written,

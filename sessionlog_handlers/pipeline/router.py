@@ -71,7 +71,9 @@ class Router:
         self.syncer = syncer
         self.reporter = reporter
         self.losses = losses
+        self.taken = 0  # entries that came from the queue: written, lost, or waiting for a file that can't be written
         self.written = 0
+        self.lost = 0
         self.rotations = 0
         self.batches = 0
         self.unlocked = 0  # batches that were written without their lock
@@ -142,12 +144,13 @@ class Router:
 
     def _take(self, item: Any) -> None:
         if isinstance(item, Entry):
+            self.taken += 1
             files = item.channel.files
             if files is None or files.end is not None:
-                self.losses.count(None, "late")
+                self.count_lost(None, "late")
                 return
             if item.route.layout is not self.settings.layout and item.route.layout != self.settings.layout:
-                self.losses.count(item.channel, "reconfigured")  # frozen for files that there are no more
+                self.count_lost(item.channel, "reconfigured")  # frozen for files that there are no more
                 return
             files.add(item)
             self._touched[files] = None
@@ -163,7 +166,7 @@ class Router:
         """
         An entry could not be made a line, for a reason that is nobody's fault but ours.
         """
-        self.losses.count(channel, "error", entries)
+        self.count_lost(channel, "error", entries)
         self.reporter.report(f"write {type(error).__name__}", f"an entry could not be written: {safe_repr(error):.200}")
 
     def touch(self, files: SessionFiles) -> None:
@@ -299,6 +302,13 @@ class Router:
         """
         self.own_leases.add(self.lease.take())
 
+    def count_lost(self, channel: Channel | None, reason: str, entries: int = 1) -> None:
+        """
+        So many entries that were taken from the queue will not be in a file.
+        """
+        self.lost += entries
+        self.losses.count(channel, reason, entries)
+
     def count_written(self, entries: int) -> None:
         """
         So many entries are in their files.
@@ -336,7 +346,7 @@ class Router:
         """
         A record without a session of its own asked for one that was ended on purpose.
         """
-        self.losses.count(None, "late", entries)
+        self.count_lost(None, "late", entries)
         self.reporter.report(
             f"late {files.channel.id}",
             f"session {files.channel.id!r} has ended; records that still name it are left out",
@@ -426,11 +436,6 @@ class Router:
         """How many descriptors are held, locks and lease included."""
         writers = sum(writer.descriptor >= 0 for writer, _ in self._writers.values())
         return writers + self.locks.open_count + self.lease.is_held
-
-    @property
-    def waiting(self) -> int:
-        """How many entries were taken from the queue and wait for a file that can't be written."""
-        return sum(files.waiting_entries for files in self._troubled)
 
     def forget(self) -> None:
         """

@@ -266,7 +266,7 @@ class SessionFiles:
             self.seq = found.seq
             if found.crashed:
                 self.say("session_crashed", found.crashed)
-            if found.owner:
+            if not found.goes_on:
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
         self._save_metadata()
         waiting, self._waiting = self._waiting, []
@@ -354,7 +354,7 @@ class SessionFiles:
                 lost += pending.counts.pop()
         self._pending = {index: pending for index, pending in self._pending.items() if pending.lines}
         if lost:
-            self._router.losses.count(self.channel, "write_error", lost)
+            self._router.count_lost(self.channel, "write_error", lost)
 
     def give_up(self) -> int:
         """

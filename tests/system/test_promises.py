@@ -370,7 +370,9 @@ class TestHostileContent:
         logger.addHandler(handler)
         with start_session("s") as session:
             logger.info("x", extra={"level": "error", "ts": "1999", "session": "other", "seq": -1, "data": 1, "pid": 0})
-            session.event("state_change", name="n", message="m", args=1, self="me", event="e", level="l", session_id="x")
+            session.event(
+                "state_change", name="n", message="m", args=1, self="me", event="e", level="l", session_id="x"
+            )
         handler.close()
         lines = read_lines(tmp_path / "s" / "session.log")
         assert (lines[1]["level"], lines[1]["session"], lines[1]["seq"]) == ("info", "s", 2)
@@ -414,7 +416,9 @@ class TestHostileContent:
         assert b"50000000" in raw[2]
 
     @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(st.lists(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)), max_size=5))
+    @given(
+        st.lists(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)), max_size=5)
+    )
     def test_any_event_is_a_line(self, tmp_path, datas):
         """
         Whatever text an event's fields hold, each event is one line that gives the fields back.
@@ -518,6 +522,14 @@ class TestFailingParts:
         assert events(tmp_path / "s" / "session.log") == ["session_start", "completion", "session_end"]
 
 
+def stop_listener(handler):
+    """Let the listener stand still with what it takes next, until the event is set."""
+    gate = threading.Event()
+    write = handler.root.router.write
+    handler.root.listener._sink = lambda batch: (gate.wait(20), write(batch))
+    return gate
+
+
 class TestFullQueue:
     """PROMISES F18: the policy holds and the counters are exact."""
 
@@ -569,10 +581,9 @@ class TestFullQueue:
         """
         handler = SessionHandler(tmp_path, session_level="full", queue_size=100, linger=0)
         logger.addHandler(handler)
-        gate = threading.Event()
-        write = handler.root.router.write
-        handler.root.listener._sink = lambda batch: (gate.wait(20), write(batch))
+        gate = stop_listener(handler)
         with start_session("s") as session:
+            time.sleep(0.2)  # the listener has the start in hand now, and the queue is empty
             for _ in range(200):
                 session.output(b"x")
             outputs = handler.stats()["dropped"]["queue_full"]
@@ -586,7 +597,7 @@ class TestFullQueue:
             gate.set()
         handler.close()
         lines = read_lines(tmp_path / "s" / "session.log")
-        assert outputs >= 119
+        assert outputs == 200 - 80
         assert lost == outputs + (100 - 10) + (100 - 5)
         assert sum(line["event"] == "initial_prompt" for line in lines) == 80
         assert sum(line["data"]["count"] for line in lines if line["event"] == "log_dropped") == lost
@@ -596,17 +607,15 @@ class TestFullQueue:
         Entries of 100 KB are bounded by the queue's bytes, though their number is small.
         """
         handler = SessionHandler(tmp_path, session_level="full", queue_bytes="1 MB", linger=0)
-        gate = threading.Event()
-        write = handler.root.router.write
-        handler.root.listener._sink = lambda batch: (gate.wait(20), write(batch))
+        gate = stop_listener(handler)
         with start_session("s") as session:
-            time.sleep(0.1)
+            time.sleep(0.2)
             for _ in range(100):
                 session.output(b"x" * 100_000)
             lost = handler.stats()["dropped"]["queue_full"]
             gate.set()
         handler.close()
-        assert 85 <= lost <= 95
+        assert lost == 100 - 8  # at 80 % of 1 MiB
 
     def test_never_waits_in_a_running_loop(self, tmp_path):
         """
@@ -632,7 +641,7 @@ print(handler.stats()["dropped"]["queue_full"])
 """
         took, dropped = run_python(text, tmp_path, check=True).stdout.split()
         assert float(took) < 1.0
-        assert int(dropped) > 50
+        assert int(dropped) > 20
 
 
 class TestPrivacy:
