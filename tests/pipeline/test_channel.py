@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import time
+
+import pytest
+
+from sessionlog_handlers.formats.line import Fields
+from sessionlog_handlers.levels import LEVELS_BY_RANK
+from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.routes import Plan
+from sessionlog_handlers.settings.layouts import LAYOUTS
+from sessionlog_handlers.settings.model import Settings
+
+SPAWNS, SIGNALS, PROMPTS, FULL = LEVELS_BY_RANK
+
+
+class Root:
+    """
+    Takes entries, up to a number.
+    """
+
+    def __init__(self, settings: Settings, most: int = 1_000_000) -> None:
+        self.plan = Plan(settings)
+        self.entries: list[tuple[Entry, int]] = []
+        self.most = most
+
+    def put(self, entry: Entry, size: int) -> bool:
+        """
+        As the real one.
+        """
+        if len(self.entries) >= self.most:
+            return False
+        self.entries.append((entry, size))
+        return True
+
+
+def _channel(level=FULL, severity: int = 0, most: int = 1_000_000, **settings: object) -> Channel:
+    given = Settings(**settings)
+    root = Root(given, most)
+    paths = SessionPaths("/root", given.layout, "abc")
+    return Channel(root, "abc", paths, root.plan.table(level, severity))
+
+
+def _record(level: int = logging.INFO, message: str = "hello", **attributes: object) -> logging.LogRecord:
+    made = logging.LogRecord("app", level, __file__, 1, message, (), None)
+    made.__dict__.update(attributes)
+    return made
+
+
+class TestEvents:
+    def test_frozen_at_the_call(self):
+        """
+        An entry holds bytes and numbers only: what the caller changes later is not in it.
+        """
+        channel = _channel()
+        values = {"list": [1]}
+        before = time.time()
+        assert channel.accept_event(channel.table.event("error"), values)
+        values["list"].append(2)
+        ((entry, size),) = channel.root.entries
+        assert isinstance(entry.payload, Fields)
+        assert entry.payload.data == b'{"list":[1]}'
+        assert before <= entry.created <= time.time()
+        assert (entry.level, entry.route.event) == ("error", "error")
+        assert size > entry.payload.size
+
+    def test_refused(self):
+        """
+        What the root refuses is told to the caller.
+        """
+        channel = _channel(most=1)
+        route = channel.table.event("error")
+        assert channel.accept_event(route, {})
+        assert not channel.accept_event(route, {})
+        assert not channel.accept_bytes(channel.table.event("output"), b"x")
+
+    def test_bytes_as_they_are(self):
+        """
+        A terminal's bytes are not copied, and carry the time since the start.
+        """
+        channel = _channel()
+        content = bytes(range(256))
+        assert channel.accept_bytes(channel.table.event("output"), content)
+        ((entry, size),) = channel.root.entries
+        assert entry.payload is content
+        assert 0 <= entry.elapsed < 5
+        assert size >= 256
+
+    def test_one_payload_a_format(self):
+        """
+        Files of several formats get one payload for each.
+        """
+        channel = _channel(layout=LAYOUTS["terminal"])
+        channel.accept_bytes(channel.table.event("input"), b"x")
+        channel.accept_event(channel.table.event("completion"), {"a": 1})
+        entries = [entry for entry, _ in channel.root.entries]
+        assert entries[0].payload == b"x"
+        assert isinstance(entries[1].payload, Fields)
+
+
+class TestRecords:
+    @pytest.mark.parametrize(
+        ("level", "taken"),
+        [
+            (SPAWNS, []),
+            (SIGNALS, [30, 40, 50]),
+            (PROMPTS, [20, 30, 40, 50]),
+            (FULL, [10, 20, 30, 40, 50]),
+        ],
+    )
+    def test_judged_by_class(self, level, taken):
+        """
+        Ordinary records are taken by the session's level.
+        """
+        channel = _channel(level)
+        assert [number for number in (10, 20, 30, 40, 50) if channel.accept_record(_record(number))] == taken
+
+    def test_judged_by_severity(self):
+        """
+        Below the session's threshold a record is left out, whatever its class.
+        """
+        channel = _channel(FULL, logging.WARNING)
+        assert [number for number in (10, 20, 30, 40) if channel.accept_record(_record(number))] == [30, 40]
+
+    def test_event_of_a_record(self):
+        """
+        A record that names an event goes where that event goes, with its own severity and its extra as data.
+        """
+        channel = _channel(SIGNALS)
+        assert channel.accept_record(_record(logging.DEBUG, event="completion", event_data={"a": 1}))
+        ((entry, _),) = channel.root.entries
+        assert (entry.route.event, entry.level) == ("completion", "debug")
+        assert b'"a":1' in entry.payload.data
+
+    @pytest.mark.parametrize("event", ["", None, 3, ["x"]])
+    def test_event_that_is_no_name(self, event):
+        """
+        What is no name leaves the record an ordinary one.
+        """
+        channel = _channel(SIGNALS)
+        assert channel.accept_record(_record(logging.ERROR, event=event))
+        assert channel.root.entries[0][0].route.event == "log"
+
+    def test_own_time(self):
+        """
+        A record keeps the time of its making.
+        """
+        channel = _channel()
+        channel.accept_record(_record(created=1_700_000_000.5))
+        assert channel.root.entries[0][0].created == 1_700_000_000.5
+
+    def test_content_is_no_obstacle(self):
+        """
+        A record whose arguments can't be put into its message is taken all the same.
+        """
+        channel = _channel()
+        record = _record(message="%d items")
+        record.args = ("many",)
+        assert channel.accept_record(record)
+        assert b"many" in channel.root.entries[0][0].payload.tail
+
+
+class TestSampling:
+    def test_share(self):
+        """
+        Of sampled events the share is kept, of bytes and of others, and the rest is counted by name until it is taken.
+        """
+        channel = _channel(sampling={"output": 0.1, "state_change": 0.5})
+        kept = sum(channel.accept_bytes(channel.table.event("output"), b"x") for _ in range(100))
+        kept_others = sum(channel.accept_event(channel.table.event("state_change"), {}) for _ in range(100))
+        assert (kept, kept_others) == (10, 50)
+        assert channel.take_left_out() == {"output": 90, "state_change": 50}
+        assert channel.take_left_out() == {}
+
+    def test_records(self):
+        """
+        Records that name a sampled event are sampled with it.
+        """
+        channel = _channel(sampling={"state_change": 0.5})
+        assert sum(channel.accept_record(_record(event="state_change")) for _ in range(10)) == 5
+
+
+class TestLevelChanges:
+    def test_one_level_for_each_event(self):
+        """
+        While another thread flips the level, each record is judged by exactly one of the two.
+        """
+        channel = _channel(SIGNALS)
+        tables = [channel.root.plan.table(level, 0) for level in (SIGNALS, FULL)]
+        over = threading.Event()
+
+        def flip() -> None:
+            while not over.is_set():
+                for table in tables:
+                    channel.use_table(table)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        thread = threading.Thread(target=flip)
+        thread.start()
+        try:
+            errors = sum(channel.accept_record(_record(logging.ERROR)) for _ in range(2000))
+            taken = sum(channel.accept_record(_record(logging.DEBUG)) for _ in range(2000))
+        finally:
+            over.set()
+            thread.join()
+            sys.setswitchinterval(before)
+        assert errors == 2000
+        assert len(channel.root.entries) == 2000 + taken
+        assert {entry.route.files for entry, _ in channel.root.entries} == {(0,)}
+
+
+def test_entries_do_not_burden_the_collector():
+    """
+    What waits in the queue holds no dictionaries and no objects of the app.
+    """
+
+    class OfTheApp:
+        pass
+
+    channel = _channel()
+    channel.accept_event(channel.table.event("error"), {"object": OfTheApp()})
+    gc.collect()
+    assert not [found for found in gc.get_objects() if type(found) is OfTheApp]
