@@ -41,7 +41,8 @@ def title(text):
     print(f"\n{paint('title', text)}\n")
 
 
-def shorten(line, width=150):
+def shorten(line):
+    width = shutil.get_terminal_size().columns - 2 if COLOURS else 150
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
