@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What tests read beside themselves: all but the package.
 COPIED = (
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
     "Makefile",
     "README.md",
     "docs",
