@@ -268,13 +268,14 @@ class SessionFiles:
                 self.say("session_crashed", found.crashed)
             if not found.goes_on:
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
-        self._save_metadata()
         waiting, self._waiting = self._waiting, []
         for item in waiting:
             if isinstance(item, Said):
                 self.say(*item)
             else:
                 self.add(item)
+        self._metadata_due = True  # if it fails now, it is written with what is pending
+        self._save_metadata()
 
     def _write_rounds(self, locked: bool) -> None:
         for _ in range(ROUNDS):
