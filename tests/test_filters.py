@@ -11,6 +11,7 @@ import sessionlog_handlers
 from sessionlog_handlers.context import set_default_session, use_session
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.filters import Sampler, SamplingFilter, SessionFilter
+from sessionlog_handlers.formats.records import record_content
 from sessionlog_handlers.levels import FULL, PROMPTS, SIGNALS, SPAWNS
 
 
@@ -121,6 +122,24 @@ class TestSessionFilter:
         assert console.stream.getvalue() == "-\n"
         assert handler.stats()["sessions"] == 0
         assert handler.stats()["unrouted"] == 1
+
+    def test_stamps_are_no_extra(self):
+        """
+        Whether a handler with the filter comes first or last, the line of a record is the same.
+        """
+        made = _record(colour="red")
+        assert SessionFilter().filter(made)
+        assert record_content(made).data == {"colour": "red"}
+
+    def test_extra_of_the_same_name_stays(self):
+        """
+        What the app itself calls so is not overwritten, however many filters see the record.
+        """
+        made = _record(audit="mine")
+        for _ in range(2):
+            assert SessionFilter().filter(made)
+        assert (made.audit, made.session_level) == ("mine", "prompts")
+        assert record_content(made).data == {"audit": "mine"}
 
     def test_in_a_configuration(self):
         """

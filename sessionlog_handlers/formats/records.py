@@ -28,6 +28,14 @@ _PLAIN_ATTRIBUTES = len(logging.makeLogRecord({}).__dict__)
 _formatter = logging.Formatter()
 
 
+class Stamp(str):
+    """
+    What a filter of ours has put on a record: to be shown by other handlers' formats, and no `extra` of the app.
+    """
+
+    __slots__ = ()
+
+
 class RecordContent(NamedTuple):
     """
     A record, taken apart.
@@ -126,7 +134,9 @@ def _extra(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in attributes.items()
-        if key not in _RESERVED and not (key.__class__ is str and key.startswith(PRIVATE_PREFIX))
+        if key not in _RESERVED
+        and value.__class__ is not Stamp
+        and not (key.__class__ is str and key.startswith(PRIVATE_PREFIX))
     }
 
 
