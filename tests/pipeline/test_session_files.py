@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import pytest
+from helpers import read_lines, wait_until
+
+from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import session_files
+from sessionlog_handlers.pipeline.metadata import read_metadata
+
+
+def _lines(tmp_path: Path, name: str = "session.log") -> list[dict[str, object]]:
+    return read_lines(tmp_path / "abc" / name)
+
+
+def _all_lines(tmp_path: Path) -> list[dict[str, object]]:
+    """The lines of a session's log and its old files, the oldest first."""
+    paths = (tmp_path / "abc").glob("session.log*")
+    ordered = sorted(paths, key=lambda path: -int(path.suffix[1:]) if path.suffix != ".log" else 1)
+    return [line for path in ordered for line in read_lines(path)]
+
+
+@pytest.fixture
+def handler(tmp_path):
+    """
+    A handler that does not linger.
+    """
+    return SessionHandler(tmp_path, linger=0)
+
+
+class TestLines:
+    def test_numbered_in_order(self, handler, tmp_path):
+        """
+        Lines are numbered in the file's order, and an audit line has the number of its twin.
+        """
+        with start_session("abc", level="prompts") as session:
+            for number in range(50):
+                session.event("completion", number=number)
+                session.event("initial_prompt", number=number)
+        handler.close()
+        log = _lines(tmp_path)
+        assert [line["seq"] for line in log] == [*range(1, 103)]
+        twins = {line["seq"]: line for line in log}
+        for name, count in (("audit_user.log", 50), ("audit_system.log", 52)):
+            audit = _lines(tmp_path, name)
+            assert len(audit) == count
+            assert all(twins[line["seq"]] == line for line in audit)
+
+    def test_audit_line_without_a_twin(self, handler, tmp_path):
+        """
+        What the level leaves out of the log is in the audit file all the same, with a number of its own.
+        """
+        with start_session("abc", level="spawns") as session:
+            session.event("initial_prompt", text="x")
+        handler.close()
+        assert [line["seq"] for line in _lines(tmp_path)] == [1, 3]
+        assert [line["seq"] for line in _lines(tmp_path, "audit_user.log")] == [2]
+
+    def test_counted_once(self, handler):
+        """
+        An entry in two files counts as one, and our own lines are not counted.
+        """
+        with start_session("abc") as session:
+            session.error("broken")
+        handler.close()
+        assert handler.stats()["written"] == 1
+
+
+class TestRotation:
+    def test_is_told(self, tmp_path):
+        """
+        A rotation is a line in the new file and is counted in the metadata, with the sizes of the last ones.
+        """
+        handler = SessionHandler(tmp_path, max_bytes=1024, backup_count=100, linger=0)
+        with start_session("abc") as session:
+            for number in range(100):
+                session.event("completion", number=number)
+                handler.flush()
+        handler.close()
+        lines = _all_lines(tmp_path)
+        told = [
+            line["data"] for line in lines if line["event"] == "log_rotated" and line["data"]["file"] == "session.log"
+        ]
+        assert told
+        assert {data["archive"] for data in told} == {"session.log.1"}
+        metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
+        rotations = metadata.rotations["session.log"]
+        assert rotations["count"] == len(list((tmp_path / "abc").glob("session.log.*")))
+        assert len(rotations["sizes"]) <= session_files.ROTATION_SIZES
+        assert [line["data"]["number"] for line in lines if line["event"] == "completion"] == [*range(100)]
+        assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
+        assert lines[-1]["event"] == "session_end"
+
+    def test_nothing_follows_the_end(self, tmp_path):
+        """
+        The last line is the session's end, also where that line itself starts a new file.
+        """
+        handler = SessionHandler(tmp_path, max_bytes=1024, backup_count=100, linger=0)
+        for size in range(0, 900, 50):
+            session = start_session("abc", metadata={"text": "x" * size})
+            session.end(text="x" * (800 - size))
+            handler.flush()
+            last = read_lines(tmp_path / "abc" / "session.log")[-1]
+            assert last["event"] == "session_end"
+        handler.close()
+        assert [line["event"] for line in _all_lines(tmp_path)][-1] == "session_end"
+
+
+class TestTrouble:
+    def test_directory_that_can_not_be_made(self, handler, tmp_path, capfd):
+        """
+        While the session's directory can't be made, its lines are kept and tried again, and the fault is told of once.
+        """
+        (tmp_path / "abc").write_bytes(b"in the way")
+        session = start_session("abc")
+        for number in range(20):
+            session.event("completion", number=number)
+            handler.flush()
+        assert handler.stats()["pending"] == 20
+        assert capfd.readouterr().err.count("can't be written") == 1
+        os.unlink(tmp_path / "abc")
+        wait_until(lambda: handler.stats()["written"] == 20, 10)
+        session.end()
+        handler.close()
+        assert [line["event"] for line in _lines(tmp_path)] == ["session_start", *["completion"] * 20, "session_end"]
+        assert [line["data"]["number"] for line in _lines(tmp_path)[1:-1]] == [*range(20)]
+
+    def test_one_file_of_three(self, handler, tmp_path):
+        """
+        A file that can't be opened does not keep the others from being written, and gets its lines once.
+        """
+        session = start_session("abc", level="prompts")
+        handler.flush()
+        os.mkdir(tmp_path / "abc" / "audit_user.log")
+        for number in range(10):
+            session.event("initial_prompt", number=number)
+            handler.flush()
+        wait_until(lambda: len([line for line in _lines(tmp_path) if line["event"] == "initial_prompt"]) == 10)
+        os.rmdir(tmp_path / "abc" / "audit_user.log")
+        session.end()
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        assert [line["data"]["number"] for line in _lines(tmp_path, "audit_user.log")] == [*range(10)]
+        assert len([line for line in _lines(tmp_path) if line["event"] == "initial_prompt"]) == 10
+
+    def test_bounded_backlog(self, tmp_path):
+        """
+        What is kept for later is bounded; what goes beyond it is counted, and told of in the session's log.
+        """
+        handler = SessionHandler(tmp_path, linger=0, backlog=20_000)
+        (tmp_path / "abc").write_bytes(b"in the way")
+        session = start_session("abc")
+        for number in range(1000):
+            session.event("completion", number=number, text="x" * 100)
+        handler.flush()
+        stats = handler.stats()
+        assert 0 < stats["pending"] < 250
+        assert stats["pending"] + stats["dropped"]["write_error"] == 1000
+        os.unlink(tmp_path / "abc")
+        session.end()
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        lines = _lines(tmp_path)
+        kept = [line["data"]["number"] for line in lines if line["event"] == "completion"]
+        assert kept == [*range(len(kept))]  # the newest were given up
+        told = sum(line["data"]["count"] for line in lines if line["event"] == "log_dropped")
+        assert told + len(kept) == 1000
+
+    def test_never_written(self, tmp_path, capfd):
+        """
+        What could not be written until the process's end is counted and told of.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        (tmp_path / "abc").write_bytes(b"in the way")
+        session = start_session("abc")
+        session.event("completion")
+        handler.root.finish("exit")
+        assert handler.stats()["dropped"] == {"write_error": 1}
+        assert handler.stats()["pending"] == 0
+        assert "1 entries of session 'abc' could not be written" in capfd.readouterr().err
+
+    def test_held_lock(self, handler, tmp_path, monkeypatch):
+        """
+        While another process sits on the lock, lines are appended without it, without rotation, and that is counted.
+        """
+        session = start_session("abc")
+        handler.flush()
+        files = session.files
+        monkeypatch.setattr(type(files.lock), "acquire", lambda self, timeout=0: False)
+        session.event("completion")
+        handler.flush()
+        assert handler.stats()["unlocked"] == 1
+        assert _lines(tmp_path)[-1]["event"] == "completion"
+
+
+class TestEnd:
+    def test_last_line(self, handler, tmp_path):
+        """
+        The last line says why, how long it took, and what the app wanted to say.
+        """
+        session = start_session("abc")
+        time.sleep(0.02)
+        session.end("user_request", code=3)
+        handler.close()
+        data = _lines(tmp_path)[-1]["data"]
+        assert (data["reason"], data["code"]) == ("user_request", 3)
+        assert 0.02 <= data["seconds"] < 5
+
+    def test_sampling_is_told(self, tmp_path):
+        """
+        At its end a session says how much sampling left out.
+        """
+        handler = SessionHandler(tmp_path, linger=0, sampling={"output": 0.1})
+        with start_session("abc", level="full") as session:
+            for _ in range(100):
+                session.output(b"x")
+        handler.close()
+        (told,) = [line["data"] for line in _lines(tmp_path) if line["event"] == "log_dropped"]
+        assert told == {"reason": "sampling", "event": "output", "count": 90}
+
+    def test_descriptors(self, handler, tmp_path):
+        """
+        A session that has ended holds no file open.
+        """
+        with start_session("abc") as session:
+            session.error("broken")
+            handler.flush()
+            before = handler.stats()["open_files"]
+        handler.flush()
+        assert handler.stats()["open_files"] == before - 2
+
+    def test_late_events(self, handler, tmp_path):
+        """
+        What comes after the end is refused and counted, and the log's last line stays its end.
+        """
+        session = start_session("abc")
+        session.end()
+        session.event("completion")
+        logger = logging.getLogger("test_late_events")
+        logger.addHandler(handler)
+        logger.warning("late", extra={"session_id": "abc"})
+        handler.close()
+        assert handler.stats()["dropped"] == {"late": 2}
+        assert _lines(tmp_path)[-1]["event"] == "session_end"
+
+    def test_end_linger(self, tmp_path):
+        """
+        With ``end_linger``, late lines are let in for that long, before the last line.
+        """
+        handler = SessionHandler(tmp_path, linger=0, end_linger=0.1)
+        session = start_session("abc")
+        session.end("done")
+        session.event("completion")
+        wait_until(lambda: not handler.stats()["sessions"])
+        session.event("completion")
+        handler.close()
+        assert [line["event"] for line in _lines(tmp_path)] == ["session_start", "completion", "session_end"]
+        assert handler.stats()["dropped"] == {"late": 1}
