@@ -94,6 +94,13 @@ def rank_of_record(levelno: int) -> int:
     return SessionLevel.PROMPTS.rank if levelno >= logging.INFO else SessionLevel.FULL.rank
 
 
+def threshold_name(number: int) -> str:
+    """
+    The word of a severity threshold; empty for none.
+    """
+    return next((name for name, known in SEVERITY_NUMBERS.items() if known == number), str(number or ""))
+
+
 def severity_name(levelno: int) -> str:
     """
     The severity's word as lines carry it: 16 to 29 is info, below 16 debug.

@@ -20,8 +20,8 @@ from sessionlog_handlers.levels import SessionLevel, severity_name
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.queue import in_running_loop
-from sessionlog_handlers.pipeline.root import SessionRoot
 from sessionlog_handlers.pipeline.routes import Route, RouteTable
 from sessionlog_handlers.settings.values import parse_severity
 
@@ -46,7 +46,7 @@ class Session(Channel):
     __slots__ = ("_prompted", "_tokens")
 
     def __init__(
-        self, root: SessionRoot, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
+        self, root: OpenSessions, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
     ) -> None:
         super().__init__(root, session_id, paths, table, implicit)
         self._tokens: list[Token[Any]] = []  # one for each `with` block that it is current in

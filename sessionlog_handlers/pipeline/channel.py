@@ -19,7 +19,7 @@ from sessionlog_handlers.pipeline.layout import SessionPaths
 from sessionlog_handlers.pipeline.routes import Route, RouteTable
 
 if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.root import SessionRoot
+    from sessionlog_handlers.pipeline.open_sessions import OpenSessions
     from sessionlog_handlers.pipeline.session_files import SessionFiles
 
 ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
@@ -85,7 +85,7 @@ class Channel:
     )
 
     def __init__(
-        self, root: SessionRoot, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
+        self, root: OpenSessions, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
     ) -> None:
         self.root = root
         self.id = session_id

@@ -7,13 +7,10 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
-from sessionlog_handlers.levels import SEVERITY_NUMBERS
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.cleanup import clean_up, compress_slots
 from sessionlog_handlers.pipeline.keeper import Keeper
@@ -21,15 +18,13 @@ from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTOR
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.locks import STRIPES, FileLock, StripedLocks
+from sessionlog_handlers.pipeline.open_files import OpenFiles, default_max_open_files
 from sessionlog_handlers.pipeline.report import Losses, Reporter
-from sessionlog_handlers.pipeline.rotation import RotationPolicy
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.session_files import SessionFiles
 from sessionlog_handlers.pipeline.sync import Syncer
-from sessionlog_handlers.pipeline.writer import Writer
 from sessionlog_handlers.settings.model import Settings
 
-MOST_OPEN_FILES = 256  # descriptors, unless the settings say otherwise
 LOCK_SHARE = 4  # one of four descriptors may be a lock's
 SINGLE_FILE = "single"  # stands for a lease where there is no metadata.json to name one
 OTHER_DESCRIPTORS = 4  # lease, sync, and a compression's two
@@ -87,10 +82,9 @@ class Router:
         """
         Forget every open file and session, without closing what a parent process owns.
         """
-        self._writers: OrderedDict[str, tuple[Writer, float]] = OrderedDict()
         self._touched: dict[SessionFiles, None] = {}
         self._troubled: dict[SessionFiles, None] = {}
-        self._open: dict[SessionFiles, None] = {}
+        self._implicit: dict[SessionFiles, None] = {}  # sessions that end when they are idle
         self._next_look = 0.0
 
     def use(self, settings: Settings, plan: Plan) -> None:
@@ -102,15 +96,8 @@ class Router:
         self.max_descriptors = settings.max_open_files or default_max_open_files()
         locks_open = min(STRIPES, self.max_descriptors // LOCK_SHARE)
         self.locks = StripedLocks(os.path.join(self.directory, LOCKS_DIRECTORY), keep_open=locks_open)
-        self._max_writers = max(self.max_descriptors - locks_open - OTHER_DESCRIPTORS, 1)
+        self.open = OpenFiles(settings, max(self.max_descriptors - locks_open - OTHER_DESCRIPTORS, 1), self.syncer)
         self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
-        self._rotation = RotationPolicy(
-            max_bytes=0 if settings.rotation == "off" else settings.max_bytes,
-            backup_count=settings.backup_count,
-            when=settings.when if settings.rotation == "time" else "",
-            interval=settings.interval,
-            utc=settings.utc,
-        )
         self.config_summary = {
             "layout": settings.layout.name,
             "session_level": settings.session_level.value,
@@ -195,15 +182,19 @@ class Router:
         Open the files of a session.
         """
         files = channel.files = SessionFiles(channel, self, start, begin)
-        self._open[files] = None
+        self._watch_idle(files)
         self.touch(files)
+
+    def _watch_idle(self, files: SessionFiles) -> None:
+        if files.channel.implicit:
+            self._implicit[files] = None
 
     def inherit(self, channel: Channel) -> None:
         """
         In a forked child: the session goes on here too, as soon as the child has something to write to it.
         """
         files = channel.files = SessionFiles(channel, self, channel.opened, {}, inherited=True)
-        self._open[files] = None
+        self._watch_idle(files)
 
     def tell_losses(self) -> None:
         """
@@ -225,27 +216,22 @@ class Router:
         """
         now = time.monotonic()
         times = [files.retry_at for files in self._troubled]
-        if self._writers:
-            times.append(next(iter(self._writers.values()))[1] + self.settings.idle_close)
-        if any(files.channel.implicit for files in self._open):
+        times.append(self.open.next_idle())
+        if self._implicit:
             times.append(self._next_look)
-        return max(min(times) - now, 0.01) if times else None
+        soonest = min(times)
+        return None if soonest == float("inf") else max(soonest - now, 0.01)
 
     def _look_around(self) -> None:
         now = time.monotonic()
         for files in [files for files in self._troubled if files.retry_at <= now]:
             if files.flush():
                 self._troubled.pop(files, None)
-        while self._writers:
-            path, (writer, used) = next(iter(self._writers.items()))
-            if used + self.settings.idle_close > now:
-                break
-            writer.release()
-            del self._writers[path]
+        self.open.close_idle(now)
         if now >= self._next_look:
             self._next_look = now + max(self.settings.idle_end / 4, 1.0)
-            for files in [*self._open]:
-                if files.channel.implicit and files.last_used + self.settings.idle_end < now:
+            for files in [*self._implicit]:
+                if files.last_used + self.settings.idle_end < now:
                     files.channel.root.end(files.channel, "idle")
 
     # -- what a session's files need ---------------------------------------------------------------------------------
@@ -255,33 +241,6 @@ class Router:
         The lock of a session's files.
         """
         return self._single_lock or self.locks.for_session(channel.id)
-
-    def writer(self, path: str) -> Writer:
-        """
-        The writer of a file, the least recently used one giving way.
-        """
-        found = self._writers.pop(path, None)
-        writer = found[0] if found else self._new_writer(path)
-        if path in self.syncer.failed:
-            self.syncer.failed.discard(path)
-            writer.release()
-        self._writers[path] = (writer, time.monotonic())
-        while len(self._writers) > self._max_writers:
-            _, (oldest, _) = self._writers.popitem(last=False)
-            oldest.release()
-        return writer
-
-    def _new_writer(self, path: str) -> Writer:
-        def before_rotation(descriptor: int) -> None:
-            self.syncer.adopt(path, descriptor)
-
-        return Writer(
-            path,
-            self._rotation,
-            file_mode=self.settings.file_mode,
-            directory_mode=self.settings.directory_mode,
-            before_rotation=before_rotation,
-        )
 
     @property
     def lease_name(self) -> str:
@@ -324,13 +283,6 @@ class Router:
             for index in range(len(self.settings.layout.files))
         ]
 
-    @staticmethod
-    def severity_name(number: int) -> str:
-        """
-        A threshold's word; empty for none.
-        """
-        return next((name for name, known in SEVERITY_NUMBERS.items() if known == number), str(number or ""))
-
     def file_rotated(self, files: SessionFiles, index: int) -> None:
         """
         A file was rotated: its new name must be durable, and the old files may want compressing.
@@ -360,7 +312,7 @@ class Router:
         A session's lines could not be written: tell of it once, make room if descriptors are short, bound the backlog.
         """
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            self.close_files(keep=len(self._writers) // 2)
+            self.open.close_half()
         path = error.filename or files.channel.paths.log
         self.reporter.report(
             f"write {path}", f"{path}: can't be written ({error.strerror or error}); lines are kept and tried again"
@@ -388,26 +340,16 @@ class Router:
         A session is complete: close its files and do with them what the settings say.
         """
         channel = files.channel
-        self._open.pop(files, None)
+        self._implicit.pop(files, None)
         self._troubled.pop(files, None)
         channel.files, channel.over = None, True
         if not self.settings.single_file:
             for index in range(len(self.settings.layout.files)):
-                found = self._writers.pop(channel.paths.file(index), None)
-                if found:
-                    found[0].release()
+                self.open.release(channel.paths.file(index))
             if self.settings.on_end != "keep":  # whoever leaves last finds the session over
                 settings, lock, paths = self.settings, files.lock, channel.paths
                 self.keeper.submit(lambda: clean_up(paths, lock, settings))
         channel.root.forget(channel)
-
-    def close_files(self, keep: int = 0) -> None:
-        """
-        Give descriptors back, those that were used longest ago first.
-        """
-        while len(self._writers) > keep:
-            _, (writer, _) = self._writers.popitem(last=False)
-            writer.release()
 
     def close(self) -> None:
         """
@@ -415,7 +357,7 @@ class Router:
         """
         for files in [*self._troubled]:
             files.flush()
-        self.close_files()
+        self.open.close()
         self.locks.close()
         if self._single_lock:
             self._single_lock.close()
@@ -434,16 +376,13 @@ class Router:
     @property
     def open_files(self) -> int:
         """How many descriptors are held, locks and lease included."""
-        writers = sum(writer.descriptor >= 0 for writer, _ in self._writers.values())
-        return writers + self.locks.open_count + self.lease.is_held
+        return len(self.open) + self.locks.open_count + self.lease.is_held
 
     def forget(self) -> None:
         """
         In a forked child: close what was inherited. The lines in hand are the parent's.
         """
-        for writer, _ in self._writers.values():
-            with suppress(OSError):
-                writer.release()
+        self.open.close()
         self.locks.forget()
         if self._single_lock:
             self._single_lock.forget()
@@ -451,15 +390,3 @@ class Router:
         self.inherited_leases |= self.own_leases
         self.own_leases = set()
         self.reset()
-
-
-def default_max_open_files() -> int:
-    """
-    At most 256 descriptors, and at most a quarter of what the process may have.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return MOST_OPEN_FILES
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else max(min(MOST_OPEN_FILES, soft // 4), 8)

@@ -1,11 +1,10 @@
 """
-One session on the listener's side: numbers its lines, keeps them until they are written, and keeps its metadata.
+One session on the listener's side: numbers its lines, and keeps them until they are written.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,16 +15,14 @@ from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
 from sessionlog_handlers.pipeline.routes import Route
+from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 
 if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.router import Router
 
 FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
 LONGEST_RETRY = 5.0
-REFRESH = 5.0  # seconds between two writes of metadata.json only for the sake of its counters
-ROTATION_SIZES = 10  # sizes of the last rotated files that metadata.json keeps
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
 
 
@@ -82,14 +79,9 @@ class SessionFiles:
 
     __slots__ = (
         "_begin",
-        "_changes",
         "_inherited",
-        "_metadata_due",
         "_pending",
-        "_refreshed",
-        "_resumed",
         "_retry",
-        "_rotations",
         "_router",
         "_start",
         "_waiting",
@@ -101,6 +93,7 @@ class SessionFiles:
         "lock",
         "owner",
         "pid",
+        "record",
         "retry_at",
         "seq",
         "written",
@@ -116,11 +109,7 @@ class SessionFiles:
         self._inherited = inherited
         self._pending: dict[int, Pending] = {}
         self._waiting: list[Entry | Said] = []  # came before the session's place on the disk could be had
-        self._changes: list[dict[str, Any]] = []  # of the level, not yet in metadata.json
-        self._rotations: dict[str, list[int]] = {}  # by file: sizes of files rotated since metadata.json was written
-        self._resumed = False  # for the count in metadata.json
-        self._metadata_due = False
-        self._refreshed = 0.0
+        self.record = SessionRecord(channel, router, start, begin)
         self._retry = FIRST_RETRY
         self.retry_at = 0.0
         self.lock: FileLock = router.lock_for(channel)
@@ -209,15 +198,14 @@ class SessionFiles:
         Note a change of the session's level, in the log and in ``metadata.json``.
         """
         self.say("level_change", change, created)
-        self._changes.append({"at": format_ms(created), **change})
-        self._metadata_due = True
+        self.record.note_change(change, created)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     @property
     def is_waiting(self) -> bool:
         """Whether something is still to be written."""
-        return bool(self._pending or self._waiting or not self.claimed or self._metadata_due or self.end)
+        return bool(self._pending or self._waiting or not self.claimed or self.record.is_due or self.end)
 
     def flush(self) -> bool:
         """
@@ -238,7 +226,7 @@ class SessionFiles:
             self._write_rounds(locked)
             if self.end is not None:
                 self._finish(locked)
-            elif self._metadata_due or self.last_used - self._refreshed > REFRESH:
+            elif self.record.is_due or self.record.is_old:
                 self._save_metadata()
         except OSError as error:
             self._put_off(error)
@@ -260,10 +248,10 @@ class SessionFiles:
         self.owner = found.owner
         self.pid = 0 if found.owner else os.getpid()
         first = not self.claimed
-        self._resumed = first and found.resumed
         self.claimed = self._router.lease_name
         if first:
             self.seq = found.seq
+            self.record.note_begin(resumed=found.resumed)
             if found.crashed:
                 self.say("session_crashed", found.crashed)
             if not found.goes_on:
@@ -274,7 +262,6 @@ class SessionFiles:
                 self.say(*item)
             else:
                 self.add(item)
-        self._metadata_due = True  # if it fails now, it is written with what is pending
         self._save_metadata()
 
     def _write_rounds(self, locked: bool) -> None:
@@ -290,7 +277,7 @@ class SessionFiles:
     def _write_file(self, index: int, locked: bool) -> OSError | None:
         pending = self._pending[index]
         path = self.channel.paths.file(index)
-        writer = self._router.writer(path)
+        writer = self._router.open.writer(path)
         done = writer.append(pending.lines, rotate=locked)
         if done:
             entries = sum(pending.counts[:done])
@@ -313,10 +300,9 @@ class SessionFiles:
             size = 0
             with suppress(OSError):
                 size = os.stat(archive).st_size
-            self._rotations.setdefault(name, []).append(size)
+            self.record.note_rotation(name, size)
             if self.end is None:  # nothing may follow the end line
                 self.say("log_rotated", {"file": name, "archive": os.path.basename(archive), "bytes": size})
-        self._metadata_due = True
         self._router.file_rotated(self, index)
 
     # -- trouble -----------------------------------------------------------------------------------------------------
@@ -369,64 +355,11 @@ class SessionFiles:
 
     def _save_metadata(self) -> None:
         """Bring our part of ``metadata.json`` up to date. The session's lock is held."""
-        if self._router.settings.single_file:
-            self._metadata_due = False
-            return
-        path = self.channel.paths.metadata
-        metadata = read_metadata(path) or self.fresh_metadata()
-        metadata.level = self.channel.session_level.value
-        metadata.severity = self._router.severity_name(self.channel.severity)
-        metadata.resumed += self._resumed
-        metadata.level_history = [*metadata.level_history, *self._changes]
-        if self.owner:
-            metadata.owner, metadata.pid, metadata.seq = self.claimed, os.getpid(), self.seq
-            metadata.state, metadata.end, metadata.reason = "running", None, None
-        metadata.writers = {
-            name: writer
-            for name, writer in metadata.writers.items()
-            if writer.get("pid") != os.getpid() or name == self.claimed
-        }
-        metadata.writers[self.claimed] = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "written": self.written,
-            "dropped": self.dropped,
-            "seq": self.seq,
-        }
-        for name, sizes in self._rotations.items():
-            seen = metadata.rotations.get(name, {})
-            metadata.rotations[name] = {
-                "count": int(seen.get("count", 0)) + len(sizes),
-                "last": format_ms(time.time()),
-                "sizes": [*seen.get("sizes", []), *sizes][-ROTATION_SIZES:],
-            }
-        if self.end is not None:
-            if self.owner:
-                metadata.state, metadata.end, metadata.reason = (
-                    "ended",
-                    format_ms(self.end["created"]),
-                    self.end["reason"],
-                )
-            metadata.writers.pop(self.claimed, None)
-        write_metadata(path, metadata, self._router.settings.file_mode)
-        self._changes, self._rotations, self._resumed = [], {}, False
-        self._metadata_due = False
-        self._refreshed = time.monotonic()
+        if not self._router.settings.single_file:
+            self.record.save(self._state(), self.end)
 
-    def fresh_metadata(self) -> Metadata:
-        """
-        The metadata of a session that was never on this disk.
-        """
-        begin = self._begin
-        return Metadata(
-            session=self.channel.id,
-            start=format_ms(self._start),
-            implicit=self.channel.implicit,
-            command=begin.get("command"),
-            metadata=dict(begin.get("metadata", {})),
-            config=self._router.config_summary,
-            files=self._router.file_names(self.channel),
-        )
+    def _state(self) -> WriterState:
+        return WriterState(self.claimed, self.owner, self.written, self.dropped, self.seq)
 
     def _finish(self, locked: bool) -> None:
         """The session's last lines, then its metadata. What can't be written yet is tried again like any other line."""

@@ -1,0 +1,276 @@
+"""
+Which sessions are open in this process: how they begin, are found for a record, change their level, and end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
+from logging import LogRecord
+from typing import Any
+
+from sessionlog_handlers.context import find_session_id
+from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
+from sessionlog_handlers.levels import SessionLevel, threshold_name
+from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.commands import EndCommand, LevelCommand, StartCommand
+from sessionlog_handlers.pipeline.layout import SessionPaths, check_id, directory_name
+from sessionlog_handlers.pipeline.listener import Barrier
+from sessionlog_handlers.pipeline.report import Losses, Reporter
+from sessionlog_handlers.pipeline.routes import Plan
+from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.values import parse_severity
+
+MAX_ENDED = 10_000  # ids of ended sessions that are remembered; of older ones metadata.json tells
+
+
+class OpenSessions(ABC):
+    """
+    The sessions of one root that are open in this process.
+
+    Args:
+        directory: The root, an absolute path.
+
+        settings: The handler's settings.
+
+        channel_type: What a session is on the callers' side.
+    """
+
+    def __init__(self, directory: str, settings: Settings, channel_type: type[Channel]) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.channel_type = channel_type
+        self.plan = Plan(settings)
+        self.sessions: dict[str, Channel] = {}
+        self.reporter = Reporter()
+        self.losses = Losses()
+        self.unrouted = 0  # records that belong to no session
+        self.lock = threading.RLock()  # for sessions that come and go; a signal handler may log while it is held
+        self._implicit = 0  # how many of the sessions began by a record alone
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    @abstractmethod
+    def put(self, entry: Entry, size: int) -> bool:
+        """
+        Queue an entry that holds *size* bytes, or count it as lost and give False.
+        """
+
+    @abstractmethod
+    def flush(self, timeout: float = 0.0, *, durable: bool = False) -> bool:
+        """
+        Wait until everything logged before is in its files, and *durable*: on the disk. Gives False after *timeout*.
+        """
+
+    @abstractmethod
+    def durable_barrier(self, channel: Channel | None = None) -> Barrier:
+        """
+        A barrier that is reached when everything before it is on the disk; its *error* tells what could not be.
+        """
+
+    @abstractmethod
+    def _command(self, command: Any) -> None:
+        """Queue a command."""
+
+    @abstractmethod
+    def _end_later(self, channel: Channel, end: dict[str, Any], delay: float) -> None:
+        """Call `_end_now` after *delay* seconds."""
+
+    def open(
+        self,
+        session_id: str | None = None,
+        *,
+        level: SessionLevel | None = None,
+        severity: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        command: list[str] | str | None = None,
+        implicit: bool = False,
+    ) -> tuple[Channel, bool]:
+        """
+        Begin a session, or give the one that runs under that id in this process, and tell whether it is new.
+
+        Raises:
+            InvalidSessionIdError: If the id is no text or empty.
+        """
+        session_id = str(uuid.uuid4()) if session_id is None else check_id(session_id)
+        with self.lock:
+            channel = self.sessions.get(session_id)
+            if channel is not None and not channel.closed:
+                return channel, False
+            level = level or self.settings.level_for(session_id)
+            table = self.plan.table(level, self.settings.severity if severity is None else severity)
+            channel = self.channel_type(self, session_id, self._paths(session_id), table, implicit)
+            begin: dict[str, Any] = {"level": level.value}
+            if metadata:
+                channel.app_metadata = begin["metadata"] = dict(metadata)
+            if command is not None:
+                begin["command"] = command
+            if implicit:
+                begin["implicit"] = True
+            self._begin(channel, StartCommand(channel, channel.opened, begin))
+        return channel, True
+
+    def _begin(self, channel: Channel, start: StartCommand) -> None:
+        self._command(start)  # before anybody can find the session and put an entry ahead of it
+        self.sessions[channel.id] = channel
+        self._implicit += channel.implicit
+        self._ended.pop(channel.id, None)
+
+    def adopt(self, channel: Channel, start: StartCommand, level: SessionLevel | None) -> None:
+        """
+        Take over a session that began before there was a handler.
+
+        Args:
+            channel: The session.
+
+            start: Its start.
+
+            level: The session level that was asked for, None for this root's own.
+        """
+        with self.lock:
+            level = level or self.settings.level_for(channel.id)
+            channel.root = self
+            channel.paths = self._paths(channel.id)
+            channel.use_table(self.plan.table(level, channel.severity or self.settings.severity))
+            start.begin = {**start.begin, "level": level.value}
+            self._begin(channel, start)
+
+    def _paths(self, session_id: str) -> SessionPaths:
+        single = self.settings.single_file
+        return SessionPaths(
+            self.directory, self.settings.layout, directory_name(session_id), str(single) if single else None
+        )
+
+    def find(self, record: LogRecord) -> Channel | None:
+        """
+        The session that an ordinary record belongs to; None if it has none or must not have one.
+        """
+        session_id = find_session_id(record, self.settings.logger_prefixes) or self.settings.default_session
+        if session_id is None:
+            self.unrouted += 1
+            return None
+        channel = self.sessions.get(session_id)
+        return channel if channel is not None and not channel.closed else self._find_other(record, session_id)
+
+    def _find_other(self, record: LogRecord, session_id: str) -> Channel | None:
+        """A record whose session is not open here: of a child logger, a late one, or the first of a new session."""
+        if "session_id" not in record.__dict__ and record.name.endswith(session_id):
+            parent = session_id
+            while "." in parent:
+                parent = parent.rpartition(".")[0]
+                known = self.sessions.get(parent)
+                if known is not None and not known.closed:
+                    return known
+        if session_id in self._ended or session_id in self.sessions:
+            self.count_late(session_id)
+            return None
+        if not self.settings.implicit:
+            self.unrouted += 1
+            return None
+        if self._implicit >= self.settings.max_sessions:
+            self.losses.count(None, "max_sessions")
+            self.reporter.report(
+                "max_sessions", f"more than {self.settings.max_sessions} sessions began by a record alone"
+            )
+            return None
+        return self.open(session_id, implicit=True)[0]
+
+    def count_late(self, session_id: str) -> None:
+        """
+        Somebody still logs to a session that has ended.
+        """
+        self.losses.count(None, "late")
+        self.reporter.report(f"late {session_id}", f"session {session_id!r} has ended; what still names it is left out")
+
+    def end(
+        self, channel: Channel, reason: str, data: Mapping[str, Any] | None = None, *, linger: float | None = None
+    ) -> bool:
+        """
+        End a session, and tell whether it still ran.
+
+        Late lines are let in for *linger* seconds (by default the settings' ``end_linger``).
+        """
+        linger = self.settings.end_linger if linger is None else linger
+        with self.lock:
+            if channel.closed or (channel.ending and linger):
+                return False
+            created = time.time()
+            end = {"reason": reason, "created": created, "data": dict(data or {})}
+            if linger:
+                channel.ending = True
+                self._end_later(channel, end, linger)
+                return True
+        self._end_now(channel, end)
+        return True
+
+    def _end_now(self, channel: Channel, end: dict[str, Any]) -> None:
+        with self.lock:
+            if channel.closed:
+                return
+            channel.closed = True
+            # An idle implicit session begins again with its next record; one that was ended does not.
+            if end["reason"] != "idle":
+                self._ended[channel.id] = None
+                if len(self._ended) > MAX_ENDED:
+                    self._ended.popitem(last=False)
+        self._command(EndCommand(channel, end))
+
+    def forget(self, channel: Channel) -> None:
+        """
+        A session's last line is written.
+        """
+        with self.lock:
+            if self.sessions.get(channel.id) is channel:
+                del self.sessions[channel.id]
+                self._implicit -= channel.implicit
+
+    def set_level(
+        self, channel: Channel, level: SessionLevel | None = None, severity: int | None = None, by: str = "app"
+    ) -> dict[str, Any] | None:
+        """
+        Change a session's level, its severity threshold, or both, and give what changed; None if nothing did.
+
+        Raises:
+            SessionNotFoundError: If it has ended.
+        """
+        with self.lock:
+            if channel.closed:
+                raise SessionNotFoundError(f"session {channel.id!r} has ended; its level can't change", channel.id)
+            before = channel.table
+            table = self.plan.table(level or before.level, before.severity if severity is None else severity)
+            if table is before:
+                return None
+            change: dict[str, Any] = {"from": before.level.value, "to": table.level.value, "by": by}
+            if table.severity != before.severity:
+                change["severity"] = threshold_name(table.severity) or "off"
+            # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes last.
+            command = LevelCommand(channel, time.time(), change)
+            if table.level > before.level:
+                self._command(command)
+                channel.use_table(table)
+            else:
+                channel.use_table(table)
+                self._command(command)
+        return change
+
+    def set_level_by_name(self, channel: Channel, name: str, by: str = "app") -> dict[str, Any] | None:
+        """
+        Change a session's level by a word of either vocabulary, a session level or a severity. Gives what changed.
+
+        Raises:
+            ConfigurationError: If it is a word of neither.
+
+            SessionNotFoundError: If the session has ended.
+        """
+        try:
+            level = SessionLevel.parse(name)
+        except ConfigurationError as error:
+            try:
+                severity = parse_severity(name)
+            except ConfigurationError:
+                raise ConfigurationError(f"{error.message}, or a severity: debug, info, warning, error, off") from None
+            return self.set_level(channel, severity=severity, by=by)
+        return self.set_level(channel, level, by=by)

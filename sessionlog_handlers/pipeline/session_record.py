@@ -1,0 +1,156 @@
+"""
+This process's part of a session's ``metadata.json``: noted as it happens, merged with what other processes wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sessionlog_handlers.formats.timestamps import format_ms
+from sessionlog_handlers.levels import threshold_name
+from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.router import Router
+
+REFRESH = 5.0  # seconds between two writes only for the sake of the counters
+ROTATION_SIZES = 10  # sizes of the last rotated files that are kept
+
+
+class WriterState(NamedTuple):
+    """
+    What a writing process says of itself.
+
+    Args:
+        lease: The name it is known by.
+
+        owner: Whether it began the session.
+
+        written: Entries in files.
+
+        dropped: Entries lost.
+
+        seq: The number of its last line.
+    """
+
+    lease: str
+    owner: bool
+    written: int
+    dropped: int
+    seq: int
+
+
+class SessionRecord:
+    """
+    What is still to be put into ``metadata.json``.
+
+    Args:
+        channel: The session.
+
+        router: Knows the root and its settings.
+
+        start: When the session started, in seconds since the epoch.
+
+        begin: What the app said when it started it.
+    """
+
+    __slots__ = ("_begin", "_changes", "_channel", "_resumed", "_rotations", "_router", "_saved", "_start", "is_due")
+
+    def __init__(self, channel: Channel, router: Router, start: float, begin: Mapping[str, Any]) -> None:
+        self._channel = channel
+        self._router = router
+        self._start = start
+        self._begin = begin
+        self._changes: list[dict[str, Any]] = []  # of the level
+        self._rotations: dict[str, list[int]] = {}  # by file: sizes of the rotated ones
+        self._resumed = False
+        self._saved = 0.0
+        self.is_due = False  # something happened that others should know at once
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the counters in the file were not refreshed for a while."""
+        return time.monotonic() - self._saved > REFRESH
+
+    def note_begin(self, *, resumed: bool) -> None:
+        """
+        The session begins, or begins again.
+        """
+        self._resumed = resumed
+        self.is_due = True
+
+    def note_change(self, change: Mapping[str, Any], created: float) -> None:
+        """
+        The level changed.
+        """
+        self._changes.append({"at": format_ms(created), **change})
+        self.is_due = True
+
+    def note_rotation(self, file: str, size: int) -> None:
+        """
+        A file of *size* bytes was rotated.
+        """
+        self._rotations.setdefault(file, []).append(size)
+        self.is_due = True
+
+    def save(self, state: WriterState, end: Mapping[str, Any] | None) -> None:
+        """
+        Write the file. The session's lock is held.
+
+        Args:
+            state: This process.
+
+            end: What ended the session here, if it has ended.
+
+        Raises:
+            OSError: If it can't be written. What was noted is kept for the next time.
+        """
+        path = self._channel.paths.metadata
+        metadata = read_metadata(path) or self._fresh()
+        self._update(metadata, state)
+        if end is not None:
+            metadata.writers.pop(state.lease, None)
+            if state.owner:
+                metadata.state, metadata.end, metadata.reason = "ended", format_ms(end["created"]), end["reason"]
+        write_metadata(path, metadata, self._router.settings.file_mode)
+        self._changes, self._rotations, self._resumed = [], {}, False
+        self._saved = time.monotonic()
+        self.is_due = False
+
+    def _update(self, metadata: Metadata, state: WriterState) -> None:
+        metadata.level = self._channel.session_level.value
+        metadata.severity = threshold_name(self._channel.severity)
+        metadata.resumed += self._resumed
+        metadata.level_history = [*metadata.level_history, *self._changes]
+        pid = os.getpid()
+        if state.owner:
+            metadata.owner, metadata.pid, metadata.seq = state.lease, pid, state.seq
+            metadata.state, metadata.end, metadata.reason = "running", None, None
+        # An older lease of this process went when its handler was closed.
+        others = {name: other for name, other in metadata.writers.items() if other.get("pid") != pid}
+        own = {"written": state.written, "dropped": state.dropped, "seq": state.seq}
+        metadata.writers = {**others, state.lease: {"pid": pid, "host": socket.gethostname(), **own}}
+        for file, sizes in self._rotations.items():
+            seen = metadata.rotations.get(file, {})
+            metadata.rotations[file] = {
+                "count": int(seen.get("count", 0)) + len(sizes),
+                "last": format_ms(time.time()),
+                "sizes": [*seen.get("sizes", []), *sizes][-ROTATION_SIZES:],
+            }
+
+    def _fresh(self) -> Metadata:
+        """The metadata of a session that was never on this disk."""
+        return Metadata(
+            session=self._channel.id,
+            start=format_ms(self._start),
+            implicit=self._channel.implicit,
+            command=self._begin.get("command"),
+            metadata=dict(self._begin.get("metadata", {})),
+            config=self._router.config_summary,
+            files=self._router.file_names(self._channel),
+        )
