@@ -10,16 +10,17 @@ import warnings
 from logging.handlers import BaseRotatingHandler, RotatingFileHandler
 from typing import Any, Unpack
 
-from sessionlog_handlers.exceptions import SessionLogWarning
+from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import make_root
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.rotation import RotationPolicy
+from sessionlog_handlers.pipeline.rotation import RotationPolicy, is_when
 from sessionlog_handlers.pipeline.writer import Writer
 from sessionlog_handlers.session import BY_ALL, TAKEN, Session
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.options import SettingsOptions
+from sessionlog_handlers.settings.values import parse_size
 
 FLUSH_TIMEOUT = 5.0  # seconds
 
@@ -148,11 +149,11 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
     kinds of process can write one log. Like the standard library's, it never rotates while *backupCount* is 0.
 
     Args:
-        filename: The log.
+        filename: The log. A leading ``~`` is the home directory.
 
         mode: ``a``, ``w`` (empty it at the start; not with *maxBytes*) or ``x`` (it must not exist).
 
-        maxBytes: Size in bytes at which a new file is started. (default: 0, never)
+        maxBytes: Size at which a new file is started, in bytes or as text such as ``5 MB``. (default: 0, never)
 
         backupCount: How many old files are kept. (default: 0)
 
@@ -171,6 +172,8 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         file_mode: Permission bits of new files. (default: 0600)
 
     Raises:
+        ConfigurationError: If *maxBytes* is no size or *when* no time unit.
+
         OSError: If the file can't be opened, unless *delay*.
     """
 
@@ -178,7 +181,7 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         self,
         filename: str | os.PathLike[str],
         mode: str = "a",
-        maxBytes: int = 0,
+        maxBytes: int | str = 0,
         backupCount: int = 0,
         encoding: str | None = None,
         delay: bool = False,
@@ -189,14 +192,18 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         utc: bool = False,
         file_mode: int = 0o600,
     ) -> None:
-        mode = "a" if maxBytes > 0 else mode
+        max_bytes = parse_size(maxBytes)
+        if when and not is_when(when):
+            raise ConfigurationError(f"{when!r} is no time unit; choose S, M, H, D, midnight or W0 to W6", "when")
+        mode = "a" if max_bytes > 0 else mode
+        filename = os.path.expanduser(filename)
         BaseRotatingHandler.__init__(self, filename, mode, encoding=encoding or "utf-8", delay=True, errors=errors)
         self._prepare(
-            RotationPolicy(max_bytes=maxBytes, backup_count=backupCount, when=when, interval=interval, utc=utc),
+            RotationPolicy(max_bytes=max_bytes, backup_count=backupCount, when=when, interval=interval, utc=utc),
             file_mode,
             0o700,
         )
-        self.maxBytes = maxBytes
+        self.maxBytes = max_bytes
         self.backupCount = backupCount
         self.terminator = "\n"
         self._devices = True

@@ -23,6 +23,7 @@ from sessionlog_handlers.pipeline.sync import Syncer
 from sessionlog_handlers.settings.model import Settings
 
 STOP_TIMEOUT = 2.0  # seconds that closing may take
+EXIT_LIMIT = 30.0  # seconds that the end of the process may take while files are being written
 FORK_TIMEOUT = 1.0  # seconds that a fork waits at most
 LEAST_WAIT = 0.1  # seconds that each thread is given at least
 
@@ -142,10 +143,17 @@ class SessionRoot(OpenSessions):
     def finish(self, reason: str) -> None:
         """
         The process ends: end its sessions, write what can be written, and say what could not be.
+
+        That takes as long as files are being written, up to a limit; a disk that stands still is not waited for.
         """
         for channel in [*self.sessions.values()]:
             self.end(channel, reason, linger=0.0)
-        self.close()
+        limit = time.monotonic() + EXIT_LIMIT
+        before = -1
+        while self.router.flushes > before and time.monotonic() < limit and self.listener.is_running:
+            before = self.router.flushes
+            self.listener.stop(STOP_TIMEOUT)
+        self.close(LEAST_WAIT if self.listener.is_running else STOP_TIMEOUT)
         self.router.give_up()
 
     def before_fork(self) -> None:

@@ -70,6 +70,7 @@ class Router:
         self.written = 0
         self.lost = 0
         self.rotations = 0
+        self.flushes = 0  # sessions written to: whoever waits sees from it that work goes on
         self.batches = 0
         self.unlocked = 0  # batches that were written without their lock
         self.lease = Lease(os.path.join(directory, LEASES_DIRECTORY))
@@ -172,6 +173,7 @@ class Router:
             if files.retry_at > now:
                 self._bound_backlog(files)
                 continue
+            self.flushes += 1
             try:
                 files.flush()
             except BaseException as error:
