@@ -241,16 +241,17 @@ class TestLife:
 
     def test_dead_thread_is_replaced(self, handler, tmp_path):
         """
-        A listener whose thread is gone is replaced within a second, and what was queued is written.
+        A listener whose thread is gone is replaced, and what was queued is written.
         """
         session = start_session("abc")
         handler.flush()
-        listener = handler.root.listener
-        listener._stopping = True
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "sessionlog-listener"]
+        handler.root.listener._stopping = True
         handler.root.queue.wake(urgent=True)
-        wait_until(lambda: not listener.is_running, 5)
+        thread.join(10)
+        assert not thread.is_alive()
         session.event("completion")
-        wait_until(lambda: "completion" in _events(tmp_path), 3)
+        wait_until(lambda: "completion" in _events(tmp_path))
 
     def test_switched_off(self, tmp_path):
         """

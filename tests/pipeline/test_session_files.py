@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -9,7 +10,7 @@ import pytest
 from helpers import read_lines, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
-from sessionlog_handlers.pipeline import session_files
+from sessionlog_handlers.pipeline import metadata, session_record
 from sessionlog_handlers.pipeline.metadata import read_metadata
 
 
@@ -90,7 +91,7 @@ class TestRotation:
         metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
         rotations = metadata.rotations["session.log"]
         assert rotations["count"] == len(list((tmp_path / "abc").glob("session.log.*")))
-        assert len(rotations["sizes"]) <= session_files.ROTATION_SIZES
+        assert len(rotations["sizes"]) <= session_record.ROTATION_SIZES
         assert [line["data"]["number"] for line in lines if line["event"] == "completion"] == [*range(100)]
         assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
         assert lines[-1]["event"] == "session_end"
@@ -128,6 +129,28 @@ class TestTrouble:
         handler.close()
         assert [line["event"] for line in _lines(tmp_path)] == ["session_start", *["completion"] * 20, "session_end"]
         assert [line["data"]["number"] for line in _lines(tmp_path)[1:-1]] == [*range(20)]
+
+    def test_metadata_that_can_not_be_written(self, handler, tmp_path, monkeypatch):
+        """
+        When the metadata of a new session can't be written, its lines are not lost, and the metadata follows.
+        """
+        replace = metadata.replace_file
+        calls = []
+
+        def failing(*args: object) -> None:
+            calls.append(args)
+            if len(calls) <= 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            replace(*args)
+
+        monkeypatch.setattr(metadata, "replace_file", failing)
+        session = start_session("abc")
+        session.event("completion")
+        wait_until(lambda: (tmp_path / "abc" / "metadata.json").exists())
+        handler.flush()
+        assert [line["event"] for line in _lines(tmp_path)] == ["session_start", "completion"]
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "running"
+        assert handler.stats()["dropped"] == {}
 
     def test_one_file_of_three(self, handler, tmp_path):
         """
