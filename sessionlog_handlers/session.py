@@ -45,6 +45,8 @@ class Session(Channel):
 
     __slots__ = ("_prompted", "_tokens")
 
+    root: OpenSessions
+
     def __init__(
         self, root: OpenSessions, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
     ) -> None:
@@ -105,23 +107,28 @@ class Session(Channel):
         Raises:
             AuditWriteError: As `event`.
         """
-        route = self.table.event(name)
-        if route is None or not self.accept_event(route, data):
-            return
-        self._offer(route, data)
-        if self._waits_for(route):
-            import asyncio  # only who runs a loop needs it
+        try:
+            route = self.table.event(name)
+            if route is None or not self.accept_event(route, data):
+                return
+            self._offer(route, data)
+            if self._waits_for(route):
+                import asyncio  # only who runs a loop needs it
 
-            barrier = self.root.durable_barrier(self)
-            reached = await asyncio.to_thread(barrier.wait, self.root.settings.audit_timeout)
-            self._check(name, reached, barrier.error)
+                barrier = self.root.durable_barrier(self)
+                reached = await asyncio.to_thread(barrier.wait, self.root.settings.audit_timeout)
+                self._check(name, reached, barrier.error)
+        except AuditWriteError:
+            raise
+        except Exception as error:
+            self._failed(error)
 
     def output(self, content: bytes) -> None:
         """
         Log what the session's terminal put out.
 
         Args:
-            content: The bytes as they are.
+            content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
         try:
             route = self.table.event("output")
@@ -135,7 +142,7 @@ class Session(Channel):
         Log what was typed into the session's terminal.
 
         Args:
-            content: The bytes as they are.
+            content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
         try:
             route = self.table.event("input")

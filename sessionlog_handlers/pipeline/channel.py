@@ -94,7 +94,7 @@ class Channel:
         self.app_metadata: dict[str, Any] = {}
         self.closed = False  # refuses everything from now on
         self.over = False  # its last line is written
-        self.ending = False  # the end was called for, and late lines are still let in
+        self.ending: dict[str, Any] | None = None  # the end that was called for, while late lines are still let in
         self.opened = time.time()
         self.started = time.monotonic()
         self.files: SessionFiles | None = None  # the listener's side of it
@@ -138,6 +138,8 @@ class Channel:
         """
         if route.sampled < 1.0 and not self._sample(route):
             return False
+        if type(content) is not bytes:
+            content = bytes(memoryview(content))  # its owner may fill the buffer anew before it is written
         entry = Entry(self, route, time.time(), route.type.level, content, time.monotonic() - self.started)
         return self.root.put(entry, len(content) + ENTRY_OVERHEAD)
 

@@ -197,10 +197,9 @@ class OpenSessions(ABC):
         with self.lock:
             if channel.closed or (channel.ending and linger):
                 return False
-            created = time.time()
-            end = {"reason": reason, "created": created, "data": dict(data or {})}
+            end = channel.ending or {"reason": reason, "created": time.time(), "data": dict(data or {})}
             if linger:
-                channel.ending = True
+                channel.ending = end
                 self._end_later(channel, end, linger)
                 return True
         self._end_now(channel, end)
