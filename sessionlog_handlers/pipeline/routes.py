@@ -108,6 +108,8 @@ class RouteTable:
         files = tuple(index for index, spec in enumerate(specs) if self._takes(spec, event))
         if not files:
             return None
+        if settings.single_file:
+            files = (0,)  # they all are that one, and each event stands in it once
         formats = tuple(dict.fromkeys(self._plan.format_of_file[index] for index in files))
         return Route(event.name, event, files, formats, priority, self._durable(event), sampled, settings.layout)
 

@@ -194,7 +194,13 @@ FILE_KEYS = (
         derived=True,
     ),
     Key("audit", parse_flag, "true | false", True, "Whether the layout's audit files are written.", derived=True),
-    Key("single_file", _or_none(parse_path), "path", None, "One file for all sessions in place of a file for each."),
+    Key(
+        "single_file",
+        _or_none(parse_path),
+        "path",
+        None,
+        "One file for all sessions in place of a file for each; what is audited is in it at every session level.",
+    ),
     _flag("enabled", True, "Whether anything is written at all."),
     Key(
         "file_mode",
