@@ -11,6 +11,7 @@ from helpers import read_lines, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.pipeline import metadata, session_record
+from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import read_metadata
 
 
@@ -210,8 +211,7 @@ class TestTrouble:
         """
         session = start_session("abc")
         handler.flush()
-        files = session.files
-        monkeypatch.setattr(type(files.lock), "acquire", lambda self, timeout=0: False)
+        monkeypatch.setattr(FileLock, "acquire", lambda self, timeout=0: False)
         session.event("completion")
         handler.flush()
         assert handler.stats()["unlocked"] == 1
