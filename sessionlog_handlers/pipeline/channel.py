@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from logging import LogRecord
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,11 +16,7 @@ from sessionlog_handlers.formats.line import Fields, Payload
 from sessionlog_handlers.formats.records import record_content
 from sessionlog_handlers.levels import SessionLevel, rank_of_record, severity_name
 from sessionlog_handlers.pipeline.layout import SessionPaths
-from sessionlog_handlers.pipeline.routes import Route, RouteTable
-
-if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.open_sessions import OpenSessions
-    from sessionlog_handlers.pipeline.session_files import SessionFiles
+from sessionlog_handlers.pipeline.routes import Plan, Route, RouteTable
 
 ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 
@@ -51,6 +47,26 @@ class Entry(NamedTuple):
     elapsed: float
 
 
+class Home(Protocol):
+    """
+    What a session needs of the root it belongs to.
+    """
+
+    plan: Plan
+
+    def put(self, entry: Entry, size: int) -> bool:
+        """Queue an entry, or count it as lost and give False."""
+        ...
+
+    def end(self, channel: Channel, reason: str) -> bool:
+        """End a session, and tell whether it still ran."""
+        ...
+
+    def forget(self, channel: Channel) -> None:
+        """A session's last line is written."""
+        ...
+
+
 class Channel:
     """
     A session as the pipeline knows it. `Session` is its face for apps.
@@ -74,7 +90,6 @@ class Channel:
         "app_metadata",
         "closed",
         "ending",
-        "files",
         "id",
         "implicit",
         "opened",
@@ -85,7 +100,7 @@ class Channel:
     )
 
     def __init__(
-        self, root: OpenSessions, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
+        self, root: Home, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
     ) -> None:
         self.root = root
         self.id = session_id
@@ -97,7 +112,6 @@ class Channel:
         self.ending: dict[str, Any] | None = None  # the end that was called for, while late lines are still let in
         self.opened = time.time()
         self.started = time.monotonic()
-        self.files: SessionFiles | None = None  # the listener's side of it
         self._table = table
         self._samplers: dict[str, Sampler] | None = None
 

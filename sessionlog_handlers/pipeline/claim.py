@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.line import Line
@@ -17,9 +17,7 @@ from sessionlog_handlers.pipeline.layout import directory_name
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room
-
-if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.router import Router
+from sessionlog_handlers.pipeline.shared import Shared
 
 TAIL = 64 * 1024  # bytes of a log's end in which its last whole line is looked for
 
@@ -51,20 +49,20 @@ class Claim:
     crashed: dict[str, Any] | None = None
 
 
-def claim(channel: Channel, router: Router, now: str) -> Claim:
+def claim(channel: Channel, shared: Shared) -> Claim:
     """
     Make the session's directories and find out who runs it. The session's lock is held.
 
     Raises:
         OSError: If the directories can't be made.
     """
-    settings = router.settings
+    settings = shared.settings
     if settings.single_file:
         for directory in channel.paths.directories():
             make_root(directory, settings.directory_mode)
         return Claim(owner=True)
-    make_root(router.directory, settings.directory_mode)
-    router.take_lease()
+    make_root(shared.directory, settings.directory_mode)
+    shared.take_lease()
     metadata = read_metadata(channel.paths.metadata)
     if metadata is not None and metadata.session != channel.id and metadata.session:
         # A file system that folds case, or a directory that somebody renamed: the second comer takes another name.
@@ -73,27 +71,26 @@ def claim(channel: Channel, router: Router, now: str) -> Claim:
     for directory in channel.paths.directories():
         make_directory(directory, settings.directory_mode)
     if metadata is None:
-        last = _last_line(channel, router)
+        last = _last_line(channel, shared)
         return Claim(owner=True, resumed=last is not None, seq=last.seq or 0 if last else 0)
-    return _judge(channel, router, metadata)
+    return _judge(channel, shared, metadata)
 
 
-def _judge(channel: Channel, router: Router, metadata: Metadata) -> Claim:
+def _judge(channel: Channel, shared: Shared, metadata: Metadata) -> Claim:
     known = {metadata.owner, *metadata.writers} - {""}
-    ours = known & router.own_leases
+    ours = known & shared.own_leases
     if metadata.state == "running":
         if ours and metadata.owner in ours:
             return Claim(owner=True, goes_on=True, seq=metadata.seq)
-        leases = router.leases_directory
+        leases = shared.lease.directory
         if any(is_alive(leases, name) for name in known - ours):
             return Claim(owner=False, goes_on=True)
-        if metadata.owner in router.inherited_leases:
+        if metadata.owner in shared.inherited_leases:
             return Claim(owner=True, goes_on=True, seq=metadata.seq)  # a daemon's parent has left, as it should
     elif metadata.state == "ended" and channel.implicit and not metadata.implicit:
-        channel.closed = True
         return Claim(owner=False, refused=True)
-    _adopt(channel, router)
-    last = _last_line(channel, router)
+    _adopt(channel, shared)
+    last = _last_line(channel, shared)
     seq = max(metadata.seq, last.seq or 0 if last else 0)
     crashed = None
     if metadata.state == "running":
@@ -103,20 +100,19 @@ def _judge(channel: Channel, router: Router, metadata: Metadata) -> Claim:
     return Claim(owner=True, resumed=True, seq=seq, crashed=crashed)
 
 
-def _adopt(channel: Channel, router: Router) -> None:
+def _adopt(channel: Channel, shared: Shared) -> None:
     """Files that were compressed at the session's end become old files of the one that goes on."""
-    for index in range(len(router.settings.layout.files)):
-        path = channel.paths.file(index)
+    for path in channel.paths.files():
         if os.path.lexists(path + GZIP_SUFFIX) and not os.path.lexists(path):
 
             def slot_name(slot: int, path: str = path) -> str:
                 return f"{path}.{slot}"
 
-            make_room(slot_name, max(router.settings.backup_count, 1))
+            make_room(slot_name, max(shared.settings.backup_count, 1))
             adopt_compressed(path, slot_name)
 
 
-def _last_line(channel: Channel, router: Router) -> Line | None:
+def _last_line(channel: Channel, shared: Shared) -> Line | None:
     """The last whole line of the session's log, if there is one."""
     try:
         with open(open_regular(channel.paths.log), "rb") as log:
@@ -125,7 +121,7 @@ def _last_line(channel: Channel, router: Router) -> Line | None:
             tail = log.read()
     except OSError:
         return None
-    log_format = router.plan.formats[router.plan.format_of_file[0]]
+    log_format = shared.plan.formats[shared.plan.format_of_file[0]]
     for raw in reversed(tail.splitlines()):
         try:
             return log_format.parse(raw)

@@ -44,7 +44,7 @@ def clean_up(paths: SessionPaths, lock: FileLock, settings: Settings) -> None:
     """
     Compress or delete the files of a session that has ended, as the settings say.
     """
-    logs = [paths.file(index) for index in range(len(settings.layout.files))]
+    logs = paths.files()
     if settings.on_end == "compress":
         for path in logs:
             compress_slots(path, lock, settings)

@@ -46,7 +46,7 @@ class LevelCommand:
 
     def run(self, router: Router) -> None:
         """Note the change."""
-        files = self.channel.files
+        files = router.files_of(self.channel)
         if files is not None:
             files.change_level(self.change, self.created)
             router.touch(files)
@@ -65,7 +65,7 @@ class EndCommand:
 
     def run(self, router: Router) -> None:
         """Write the session's last line and close its files."""
-        files = self.channel.files
+        files = router.files_of(self.channel)
         if files is not None:
             files.end = self.end
             router.touch(files)

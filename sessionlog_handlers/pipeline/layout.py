@@ -84,6 +84,10 @@ class SessionPaths:
         """The path of the layout's file of that number."""
         return self._single_file or os.path.join(self._root, self._layout.files[index].path.replace("{id}", self.name))
 
+    def files(self) -> list[str]:
+        """The paths of all files of the layout."""
+        return [self.file(index) for index in range(len(self._layout.files))]
+
     @property
     def log(self) -> str:
         """The session's log, the first file of the layout."""

@@ -19,6 +19,7 @@ from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.roots import note_root
 from sessionlog_handlers.pipeline.router import Router
 from sessionlog_handlers.pipeline.routes import Plan
+from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.pipeline.sync import Syncer
 from sessionlog_handlers.settings.model import Settings
 
@@ -48,7 +49,7 @@ class SessionRoot(OpenSessions):
         self._is_closing = False
         self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
         self.syncer = Syncer(settings.sync_interval, self.reporter)
-        self.router = Router(
+        self.shared = Shared(
             directory,
             settings,
             self.plan,
@@ -57,6 +58,7 @@ class SessionRoot(OpenSessions):
             reporter=self.reporter,
             losses=self.losses,
         )
+        self.router = Router(self.shared)
         self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
         self.listener = BatchingQueueListener(
             self.queue,
@@ -88,8 +90,6 @@ class SessionRoot(OpenSessions):
             for channel in self.sessions.values():
                 channel.paths = self._paths(channel.id)
                 channel.use_table(self.plan.table(channel.session_level, channel.severity))
-                if channel.files is not None:  # the locks are the new settings' own
-                    channel.files.lock = self.router.lock_for(channel)
 
     def _revive(self) -> None:
         """Start the threads, at the first record and again after `close`; what comes during it waits for its end."""
@@ -133,7 +133,7 @@ class SessionRoot(OpenSessions):
                 self.keeper.stop(left())
                 self.syncer.stop(left())
                 self.router.close()
-                self.router.lease.give_back()
+                self.shared.lease.give_back()
             finally:
                 self._is_closing = False
         if len(self.queue):
@@ -160,7 +160,8 @@ class SessionRoot(OpenSessions):
         """
         Let sessions that have just started take their place on the disk, so that it is not the child that begins them.
         """
-        if any(channel.files is None or not channel.files.claimed for channel in [*self.sessions.values()]):
+        known = (self.router.files_of(channel) for channel in [*self.sessions.values()])
+        if any(files is None or not files.claimed for files in known):
             self.flush(FORK_TIMEOUT)
 
     def after_fork_in_child(self) -> None:
@@ -250,10 +251,10 @@ class SessionRoot(OpenSessions):
         barrier = Barrier()
 
         def sync(router: Router) -> None:
-            files = channel.files if channel is not None else None
+            files = router.files_of(channel) if channel is not None else None
             if files is not None and files.waiting_entries:
                 barrier.error = OSError(f"session {files.channel.id!r} could not be written yet")
-            router.syncer.sync_for(barrier)
+            router.shared.syncer.sync_for(barrier)
 
         self._command(CallCommand(sync))
         self.queue.wake(urgent=True)
@@ -272,18 +273,18 @@ class SessionRoot(OpenSessions):
         if self.sessions and not self.listener.is_running and self._live:
             self._live = False
             self._revive()
-        self.router.lease.write({"stats": self.stats()})
+        self.shared.lease.write({"stats": self.stats()})
         return bool(self.sessions) and self._live
 
     def stats(self) -> dict[str, Any]:
         """
         Counters since this process began: ``accepted = written + dropped + pending``.
         """
-        router = self.router
+        shared = self.shared
         queued = sum(isinstance(item, Entry) for item in self.queue.snapshot())
-        pending = queued + router.taken - router.written - router.lost
+        pending = queued + shared.taken - shared.written - shared.lost
         dropped = dict(self.losses.by_reason)
-        written = router.written
+        written = shared.written
         return {
             "accepted": written + sum(dropped.values()) + pending,
             "written": written,
@@ -292,9 +293,9 @@ class SessionRoot(OpenSessions):
             "unrouted": self.unrouted,
             "sessions": len(self.sessions),
             "batches": self.router.batches,
-            "rotations": self.router.rotations,
-            "unlocked": self.router.unlocked,
-            "open_files": self.router.open_files,
+            "rotations": shared.rotations,
+            "unlocked": shared.unlocked,
+            "open_files": shared.open_files,
             "syncs": self.syncer.syncs,
             "errors": self.reporter.errors,
             "last_error": self.reporter.last_error,

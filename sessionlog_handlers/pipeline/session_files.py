@@ -4,26 +4,35 @@ One session on the listener's side: numbers its lines, and keeps them until they
 
 from __future__ import annotations
 
+import enum
 import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sessionlog_handlers.formats.line import Fields, Head, Payload
-from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.claim import claim
+from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.routes import Route
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
-
-if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.router import Router
+from sessionlog_handlers.pipeline.shared import Shared
 
 FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
 LONGEST_RETRY = 5.0
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
+
+
+class Outcome(enum.Enum):
+    """
+    What became of an attempt to write.
+    """
+
+    WRITTEN = enum.auto()
+    PUT_OFF = enum.auto()  # it is tried again; `SessionFiles.trouble` tells why
+    OVER = enum.auto()  # the session is complete
 
 
 class Pending:
@@ -68,7 +77,7 @@ class SessionFiles:
     Args:
         channel: The session on the caller's side.
 
-        router: Shares out descriptors, locks and threads.
+        shared: The root's means.
 
         start: When it started, in seconds since the epoch.
 
@@ -82,7 +91,7 @@ class SessionFiles:
         "_inherited",
         "_pending",
         "_retry",
-        "_router",
+        "_shared",
         "_start",
         "_waiting",
         "channel",
@@ -96,23 +105,25 @@ class SessionFiles:
         "record",
         "retry_at",
         "seq",
+        "trouble",
         "written",
     )
 
     def __init__(
-        self, channel: Channel, router: Router, start: float, begin: Mapping[str, Any], *, inherited: bool = False
+        self, channel: Channel, shared: Shared, start: float, begin: Mapping[str, Any], *, inherited: bool = False
     ) -> None:
         self.channel = channel
-        self._router = router
+        self._shared = shared
         self._start = start
         self._begin = begin
         self._inherited = inherited
         self._pending: dict[int, Pending] = {}
         self._waiting: list[Entry | Said] = []  # came before the session's place on the disk could be had
-        self.record = SessionRecord(channel, router, start, begin)
+        self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
         self.retry_at = 0.0
-        self.lock: FileLock = router.lock_for(channel)
+        self.trouble: OSError | None = None  # why the last attempt to write was put off
+        self.lock: FileLock = shared.lock_for(channel)
         self.claimed = ""  # the lease under which metadata.json knows this process
         self.owner = False
         self.pid = 0  # stands in the lines if this process did not begin the session
@@ -143,7 +154,7 @@ class SessionFiles:
             return
         route = self.channel.table.event(event)
         if route is not None:
-            formats = self._router.plan.formats
+            formats = self._shared.plan.formats
             payload = [formats[index].fields(event, data) for index in route.formats]
             self._write_down(route, created, route.type.level, payload, 0.0, counts=0)
 
@@ -158,7 +169,7 @@ class SessionFiles:
     ) -> None:
         """Number the line, make it once for each format, and put it before the files that it goes to."""
         head = Head(created, level, self.channel.id, route.event, self.seq + 1, self.pid, elapsed)
-        formats = self._router.plan.formats
+        formats = self._shared.plan.formats
         parts = payload if isinstance(payload, list) else [payload] * len(route.formats)
         try:
             lines = {
@@ -166,13 +177,13 @@ class SessionFiles:
             }
         except BaseException as error:
             # One entry must not take others along, and nothing may silence the log of a whole application.
-            self._router.entry_failed(self.channel, error, counts)
+            self._shared.entry_failed(self.channel, error, counts)
             return
         self.seq += 1
         self._spread(route, lines, counts)
 
     def _spread(self, route: Route, lines: dict[int, bytes], counts: int) -> None:
-        format_of_file = self._router.plan.format_of_file
+        format_of_file = self._shared.plan.format_of_file
         for index in route.files:
             pending = self._pending.get(index)
             if pending is None:
@@ -186,7 +197,7 @@ class SessionFiles:
         """
         Say what was lost of the session, and what sampling left out, if it is to end.
         """
-        for reason, count in self._router.losses.take(self.channel).items():
+        for reason, count in self._shared.losses.take(self.channel).items():
             self.dropped += count
             self.say("log_dropped", {"reason": reason, "count": count})
         if self.end is not None:
@@ -202,53 +213,53 @@ class SessionFiles:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something is still to be written."""
-        return bool(self._pending or self._waiting or not self.claimed or self.record.is_due or self.end)
-
-    def flush(self) -> bool:
+    def flush(self) -> Outcome:
         """
-        Write what is pending, under the session's lock. Gives False if it could not be and was put off.
+        Write what is pending, under the session's lock.
         """
         self.last_used = time.monotonic()
         if self._inherited and self.end is not None and not self.claimed and not self._waiting:
-            self._router.session_over(self)
-            return True
+            return Outcome.OVER  # a parent's session in which this process had nothing to say
         locked = self.lock.acquire()
-        if not locked:
-            self._router.unlocked += 1
+        self._shared.unlocked += not locked
         try:
-            if not self.claimed or self.claimed != self._router.lease_name:
-                self._claim()
-            if self.channel.files is not self:  # refused: the session was ended on purpose
-                return True
-            self._write_rounds(locked)
-            if self.end is not None:
-                self._finish(locked)
-            elif self.record.is_due or self.record.is_old:
-                self._save_metadata()
+            outcome = self._write(locked)
         except OSError as error:
-            self._put_off(error)
-            return False
+            self.trouble = error
+            self.retry_at = time.monotonic() + self._retry
+            self._retry = min(self._retry * 2, LONGEST_RETRY)
+            return Outcome.PUT_OFF
         finally:
             if locked:
                 self.lock.release()
-        if self.retry_at:
-            self.retry_at, self._retry = 0.0, FIRST_RETRY
-            self._router.recovered(self)
-        return True
+        self.trouble, self.retry_at, self._retry = None, 0.0, FIRST_RETRY
+        return outcome
 
-    def _claim(self) -> None:
-        """Take the session's place on the disk, then make the lines of what came before it could be had."""
-        found = claim(self.channel, self._router, format_ms(self._start))
+    def _write(self, locked: bool) -> Outcome:
+        if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim():
+            return Outcome.OVER
+        self._write_rounds(locked)
+        if self.end is not None:
+            self._finish(self.end, locked)
+            return Outcome.OVER
+        if self.record.is_due or self.record.is_old:
+            self._save_metadata()
+        return Outcome.WRITTEN
+
+    def _claim(self) -> bool:
+        """
+        Take the session's place on the disk, then make the lines of what came before it could be had.
+
+        Gives False if the session was ended on purpose, and only a record that names it asks for it.
+        """
+        found = claim(self.channel, self._shared)
         if found.refused:
-            self._router.refuse(self, self.waiting_entries)
-            return
+            self._refuse()
+            return False
         self.owner = found.owner
         self.pid = 0 if found.owner else os.getpid()
         first = not self.claimed
-        self.claimed = self._router.lease_name
+        self.claimed = self._shared.lease_name
         if first:
             self.seq = found.seq
             self.record.note_begin(resumed=found.resumed)
@@ -263,6 +274,14 @@ class SessionFiles:
             else:
                 self.add(item)
         self._save_metadata()
+        return True
+
+    def _refuse(self) -> None:
+        self.channel.closed = True
+        self._shared.count_lost(None, "late", self.waiting_entries)
+        self._shared.reporter.report(
+            f"late {self.channel.id}", f"session {self.channel.id!r} has ended; records that still name it are left out"
+        )
 
     def _write_rounds(self, locked: bool) -> None:
         for _ in range(ROUNDS):
@@ -277,24 +296,24 @@ class SessionFiles:
     def _write_file(self, index: int, locked: bool) -> OSError | None:
         pending = self._pending[index]
         path = self.channel.paths.file(index)
-        writer = self._router.open.writer(path)
+        writer = self._shared.open.writer(path)
         done = writer.append(pending.lines, rotate=locked)
         if done:
             entries = sum(pending.counts[:done])
             self.written += entries
-            self._router.count_written(entries)
+            self._shared.count_written(entries)
             if pending.durable:
-                self._router.syncer.add(path, new=writer.is_new)
+                self._shared.syncer.add(path, new=writer.is_new)
                 writer.is_new = False
         del pending.lines[:done], pending.counts[:done]
         if not pending.lines:
             del self._pending[index]
         if writer.rotated:
-            self._note_rotation(index, path, writer.rotated)
+            self._note_rotation(path, writer.rotated)
             writer.rotated = []
         return writer.error
 
-    def _note_rotation(self, index: int, path: str, rotated: list[str]) -> None:
+    def _note_rotation(self, path: str, rotated: list[str]) -> None:
         name = os.path.basename(path)
         for archive in rotated:
             size = 0
@@ -303,15 +322,14 @@ class SessionFiles:
             self.record.note_rotation(name, size)
             if self.end is None:  # nothing may follow the end line
                 self.say("log_rotated", {"file": name, "archive": os.path.basename(archive), "bytes": size})
-        self._router.file_rotated(self, index)
+        shared = self._shared
+        shared.rotations += len(rotated)
+        shared.syncer.add_directory(os.path.dirname(path))  # the new names must be durable, too
+        if shared.settings.compress == "gzip":
+            settings, lock = shared.settings, self.lock
+            shared.keeper.submit(lambda: compress_slots(path, lock, settings))
 
     # -- trouble -----------------------------------------------------------------------------------------------------
-
-    def _put_off(self, error: OSError) -> None:
-        """Keep what could not be written, as far as the backlog reaches, and try again later."""
-        self.retry_at = time.monotonic() + self._retry
-        self._retry = min(self._retry * 2, LONGEST_RETRY)
-        self._router.put_off(self, error)
 
     @property
     def backlog_bytes(self) -> int:
@@ -326,9 +344,9 @@ class SessionFiles:
             sum(pending.counts) for pending in self._pending.values()
         )
 
-    def trim(self, excess: int) -> None:
+    def trim(self, excess: int) -> int:
         """
-        Give up the newest entries until *excess* bytes are free, and count them as lost.
+        Give up the newest entries until *excess* bytes are free, count them as lost, and give their number.
         """
         lost = 0
         while excess > 0 and self._waiting:
@@ -341,31 +359,21 @@ class SessionFiles:
                 lost += pending.counts.pop()
         self._pending = {index: pending for index, pending in self._pending.items() if pending.lines}
         if lost:
-            self._router.count_lost(self.channel, "write_error", lost)
-
-    def give_up(self) -> int:
-        """
-        The end of the process: drop what could still not be written, and give the number of entries.
-        """
-        before = self._router.losses.by_reason["write_error"]
-        self.trim(1 << 62)
-        return self._router.losses.by_reason["write_error"] - before
+            self._shared.count_lost(self.channel, "write_error", lost)
+        return lost
 
     # -- metadata and the end ----------------------------------------------------------------------------------------
 
     def _save_metadata(self) -> None:
         """Bring our part of ``metadata.json`` up to date. The session's lock is held."""
-        if not self._router.settings.single_file:
+        if not self._shared.settings.single_file:
             self.record.save(self._state(), self.end)
 
     def _state(self) -> WriterState:
         return WriterState(self.claimed, self.owner, self.written, self.dropped, self.seq)
 
-    def _finish(self, locked: bool) -> None:
+    def _finish(self, end: dict[str, Any], locked: bool) -> None:
         """The session's last lines, then its metadata. What can't be written yet is tried again like any other line."""
-        end = self.end
-        if end is None:
-            return
         if not end.get("said"):
             self.tell_losses()
             if self.owner:
@@ -374,8 +382,6 @@ class SessionFiles:
             end["said"] = True
         self._write_rounds(locked)
         self._save_metadata()
-        self.end = None
-        self._router.session_over(self)
 
 
 def _entry_size(item: Entry | Said) -> int:

@@ -8,15 +8,13 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.levels import threshold_name
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
-
-if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.router import Router
+from sessionlog_handlers.pipeline.shared import Shared
 
 REFRESH = 5.0  # seconds between two writes only for the sake of the counters
 ROTATION_SIZES = 10  # sizes of the last rotated files that are kept
@@ -52,18 +50,18 @@ class SessionRecord:
     Args:
         channel: The session.
 
-        router: Knows the root and its settings.
+        shared: The root's means.
 
         start: When the session started, in seconds since the epoch.
 
         begin: What the app said when it started it.
     """
 
-    __slots__ = ("_begin", "_changes", "_channel", "_resumed", "_rotations", "_router", "_saved", "_start", "is_due")
+    __slots__ = ("_begin", "_changes", "_channel", "_resumed", "_rotations", "_saved", "_shared", "_start", "is_due")
 
-    def __init__(self, channel: Channel, router: Router, start: float, begin: Mapping[str, Any]) -> None:
+    def __init__(self, channel: Channel, shared: Shared, start: float, begin: Mapping[str, Any]) -> None:
         self._channel = channel
-        self._router = router
+        self._shared = shared
         self._start = start
         self._begin = begin
         self._changes: list[dict[str, Any]] = []  # of the level
@@ -117,7 +115,7 @@ class SessionRecord:
             metadata.writers.pop(state.lease, None)
             if state.owner:
                 metadata.state, metadata.end, metadata.reason = "ended", format_ms(end["created"]), end["reason"]
-        write_metadata(path, metadata, self._router.settings.file_mode)
+        write_metadata(path, metadata, self._shared.settings.file_mode)
         self._changes, self._rotations, self._resumed = [], {}, False
         self._saved = time.monotonic()
         self.is_due = False
@@ -151,6 +149,6 @@ class SessionRecord:
             implicit=self._channel.implicit,
             command=self._begin.get("command"),
             metadata=dict(self._begin.get("metadata", {})),
-            config=self._router.config_summary,
-            files=self._router.file_names(self._channel),
+            config=self._shared.config_summary,
+            files=[os.path.relpath(path, self._shared.directory) for path in self._channel.paths.files()],
         )

@@ -238,7 +238,7 @@ class TestHandler:
         session = start_session("abc", handler=handler)
         assert session.flush(durable=True)
         path = str(tmp_path / "abc" / "session.log")
-        writer = handler.root.router.open.writer(path)
+        writer = handler.root.shared.open.writer(path)
         stream = writer.stream
 
         def failing(descriptor: int) -> None:

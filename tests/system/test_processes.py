@@ -192,11 +192,11 @@ session.end("daemon")
         with start_session("s") as session:
             assert session.flush()
             root = lifecycle.all_roots()[0]
-            assert root.router.open_files > 2
+            assert root.shared.open_files > 2
             reading, writing = os.pipe()
             pid = os.fork()
             if not pid:
-                os.write(writing, str(root.router.open_files).encode())
+                os.write(writing, str(root.shared.open_files).encode())
                 os._exit(0)
             os.waitpid(pid, 0)
             assert os.read(reading, 10) == b"0"
