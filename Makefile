@@ -15,7 +15,7 @@ endif
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage lint format types docs test-all-pythons wheel-test check clean
+.PHONY: help demo test coverage lint format types bench docs test-all-pythons wheel-test check clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:  # tests that measure time want the machine for themselves
@@ -43,6 +43,9 @@ format: $(VENV)/.tools  ## bring the code into shape
 
 types: $(VENV)/.tools  ## mypy --strict on the package and on code that uses it
 	@$(BIN)/mypy
+
+bench: $(VENV)/.tools  ## how fast it is, beside the standard library and the usual stack
+	@$(BIN)/python benchmarks/bench_throughput.py $(ARGS)
 
 docs: $(VENV)/.tools  ## the tests of the documentation
 	@$(BIN)/python -P -m pytest tests/test_docs.py $(ARGS)

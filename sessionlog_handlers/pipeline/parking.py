@@ -80,6 +80,13 @@ class Parking(SessionRoot):
         """
         Keep an entry, or count it as lost and give False.
         """
+        with self.lock:
+            if entry.channel.root is self:
+                return self._keep(entry)
+        entry.channel.replay(entry)  # the session moved while the event was on its way here
+        return True
+
+    def _keep(self, entry: Entry) -> bool:
         if entry.channel.closed:
             self.count_late(entry.channel.id)
             return False
@@ -150,6 +157,10 @@ class Parking(SessionRoot):
         """
         Hand everything over to a real root, in the order in which it came.
         """
+        with self.lock:
+            self._move_to(root)
+
+    def _move_to(self, root: SessionRoot) -> None:
         parked, self._parked = self._parked, []
         for item in parked:
             if isinstance(item, StartCommand):
