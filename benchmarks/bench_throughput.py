@@ -37,9 +37,9 @@ def usual_stack(directory: Path, records: int, sessions: int) -> float:
     sink = ConcurrentRotatingFileHandler(directory / "usual.log", maxBytes=MANY, backupCount=1)
     sink.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    listener = logging.handlers.QueueListener(waiting, sink)  # type: ignore[arg-type]  # a SimpleQueue does
+    listener = logging.handlers.QueueListener(waiting, sink)
     logger = logging.Logger("bench")
-    logger.addHandler(logging.handlers.QueueHandler(waiting))  # type: ignore[arg-type]  # as above
+    logger.addHandler(logging.handlers.QueueHandler(waiting))
     start = time.perf_counter()
     listener.start()
     for number in range(records):

@@ -31,7 +31,7 @@ def events(path):
 
 @pytest.fixture
 def logger():
-    """A logger that lets everything through, and that no handler reaches but those of the test: pytest's would raise."""
+    """A logger that lets everything through and that only the test's handlers reach: pytest's own would raise."""
     return logging.Logger("app", 1)
 
 
@@ -316,7 +316,7 @@ class TestHostileContent:
 
     def test_values_that_json_lacks(self, tmp_path, logger):
         """
-        Cycles, values whose text can't be made, not-a-number, huge numbers and wrong arguments are written all the same.
+        Cycles, values whose text can't be made, not-a-number, huge numbers and wrong arguments are written anyway.
         """
 
         class Angry:
