@@ -70,7 +70,7 @@ class Keeper:
 
     def stop(self, timeout: float) -> None:
         """
-        Run the jobs that are due, and the later ones at once, as far as *timeout* seconds reach; then end the thread.
+        Run the jobs that are due, as far as *timeout* seconds reach, and end the thread. Later ones wait for `start`.
         """
         deadline = time.monotonic() + timeout
         thread = self._thread
@@ -82,7 +82,7 @@ class Keeper:
                 return
         self._thread = None
         self._collect()
-        while self._timers and time.monotonic() < deadline:
+        while self._timers and self._timers[0][0] <= time.monotonic() < deadline:
             self._guard(heapq.heappop(self._timers)[2])
 
     def _collect(self, timeout: float | None = 0.0) -> None:

@@ -34,6 +34,7 @@ class Lease:
         self.directory = directory
         self.name = ""
         self._descriptor = -1
+        self._content: dict[str, Any] = {}  # written last
 
     @property
     def is_held(self) -> bool:
@@ -73,8 +74,9 @@ class Lease:
         """
         Put what other processes may know of this one into the lease: its counters.
         """
-        if self._descriptor < 0:
+        if self._descriptor < 0 or content == self._content:
             return
+        self._content = content
         encoded = msgspec.json.encode({"pid": os.getpid(), "host": socket.gethostname(), **content})
         with suppress(OSError):
             os.pwrite(self._descriptor, encoded, 0)

@@ -17,6 +17,7 @@ from sessionlog_handlers.pipeline.session_files import Outcome, SessionFiles
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.settings.model import Settings
 
+MANY_TROUBLED = 5  # sessions whose trouble is told one by one
 LEAST_PAUSE = 0.01  # seconds until the router looks around again, at least
 
 
@@ -40,7 +41,8 @@ class Router:
         """
         self._sessions: dict[Channel, SessionFiles] = {}
         self._touched: dict[SessionFiles, None] = {}
-        self._troubled: dict[SessionFiles, None] = {}  # sessions whose files can't be written at the moment
+        self._troubled: dict[SessionFiles, int] = {}  # sessions that can't be written now, and the bytes they hold
+        self._backlog = 0  # bytes that they hold together
         self._implicit: dict[SessionFiles, None] = {}  # sessions that end when they are idle
         self._next_look = 0.0
 
@@ -165,7 +167,7 @@ class Router:
         """A session is complete: close its files and do with them what the settings say."""
         channel, settings = files.channel, self.shared.settings
         self._implicit.pop(files, None)
-        self._troubled.pop(files, None)
+        self._hold(files, None)
         if self._sessions.get(channel) is files:
             del self._sessions[channel]
         channel.over = True
@@ -211,21 +213,32 @@ class Router:
             return
         if error.errno in (errno.EMFILE, errno.ENFILE):
             self.shared.open.close_half()
-        path = error.filename or files.channel.paths.log
-        self.shared.reporter.report(
-            f"write {path}", f"{path}: can't be written ({error.strerror or error}); lines are kept and tried again"
-        )
-        self._troubled[files] = None
+        reason = error.strerror or error
+        if files in self._troubled or len(self._troubled) < MANY_TROUBLED:
+            path = error.filename or files.channel.paths.log
+            message = f"{path}: can't be written ({reason}); lines are kept and tried again"
+            self.shared.reporter.report(f"write {path}", message)
+        else:
+            message = f"more than {MANY_TROUBLED} sessions in {self.shared.directory} can't be written ({reason})"
+            self.shared.reporter.report("write many", message)
         self._bound_backlog(files)
 
     def _recovered(self, files: SessionFiles) -> None:
-        self._troubled.pop(files, None)
+        self._hold(files, None)
         for path in (files.channel.paths.log, files.channel.paths.directory, files.channel.paths.metadata):
             self.shared.reporter.over(f"write {path}")
 
     def _bound_backlog(self, files: SessionFiles) -> None:
-        held = sum(other.backlog_bytes for other in self._troubled if other is not files)
-        files.trim(held + files.backlog_bytes - self.shared.settings.backlog)
+        self._hold(files, files.backlog_bytes)
+        if files.trim(self._backlog - self.shared.settings.backlog):
+            self._hold(files, files.backlog_bytes)
+
+    def _hold(self, files: SessionFiles, held: int | None) -> None:
+        """Note how many bytes a session in trouble holds; None: it is in trouble no more."""
+        self._backlog -= self._troubled.pop(files, 0)
+        if held is not None:
+            self._troubled[files] = held
+            self._backlog += held
 
     def close(self) -> None:
         """
