@@ -99,7 +99,7 @@ class TestDirectoryName:
         for distinct in (False, True):
             name = directory_name(value, distinct=distinct)
             assert PurePath("root", name).parent == PurePath("root")
-            assert os.path.normpath(os.path.join("/root", name)) == f"/root/{name}"
+            assert os.path.normpath(os.path.join("/logs", name)) == f"/logs/{name}"
             assert name.isascii()
             assert 0 < len(name) <= 128
             assert not name.startswith((".", "-", "~"))

@@ -492,7 +492,7 @@ class TestFailingParts:
 
     def test_near_the_end_of_the_stack(self, tmp_path, logger):
         """
-        A record that is logged where hardly any stack is left does not raise.
+        A record that is logged where hardly any stack is left does not raise, and later ones are written as ever.
         """
         handler = SessionHandler(tmp_path, session_level="full")
         logger.addHandler(handler)
@@ -507,7 +507,11 @@ class TestFailingParts:
                 handler.handle(record)
 
         dive()
+        logger.info("last", extra={"session_id": "s"})
         handler.flush()
+        assert [line["msg"] for line in read_lines(tmp_path / "s" / "session.log") if "msg" in line][-1] == "last"
+        stats = handler.stats()
+        assert stats["accepted"] == stats["written"] + sum(stats["dropped"].values())
 
     def test_offering_never_raises(self, tmp_path, monkeypatch):
         """
