@@ -12,6 +12,8 @@ import logging.handlers
 import os
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sessionlog_handlers.exceptions import ConfigurationError
@@ -20,7 +22,13 @@ from sessionlog_handlers.pipeline.listener import JOIN_TIMEOUT, BatchingQueueLis
 from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.report import Losses, Reporter
 from sessionlog_handlers.pipeline.routes import SHED_DEBUG, SHED_LAST, SHED_PROMPTS, SHED_SIGNALS
-from sessionlog_handlers.settings.values import did_you_mean, parse_duration, parse_size, parse_whole
+from sessionlog_handlers.settings.values import (
+    did_you_mean,
+    parse_duration,
+    parse_size,
+    parse_whole,
+    parse_within,
+)
 
 __all__ = ["BatchingQueueListener", "BoundedQueue", "BoundedQueueHandler"]
 
@@ -75,12 +83,11 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
         if overflow not in _OVERFLOWS:
             hint = did_you_mean(overflow, _OVERFLOWS)
             raise ConfigurationError(f"{overflow!r} is not an overflow policy; choose shed or wait{hint}", "overflow")
-        slowest = parse_duration(linger)
-        given = [target] if isinstance(target, logging.Handler | Mapping) else [*target]
-        self.targets = tuple(_make_handler(handler) for handler in given)
-        queue: BoundedQueue[Any] = BoundedQueue(
-            parse_whole(capacity, least=1), parse_size(max_bytes), "wait" if overflow == "wait" else "shed"
-        )
+        slowest = parse_within("linger", parse_duration, linger)
+        entries = parse_within("capacity", partial(parse_whole, least=1), capacity)
+        size = parse_within("max_bytes", parse_size, max_bytes)
+        queue: BoundedQueue[Any] = BoundedQueue(entries, size, "wait" if overflow == "wait" else "shed")
+        self.targets = _make_handlers(target)  # last of what may fail: it may open files
         super().__init__(queue)  # type: ignore[arg-type]  # not a queue.Queue, but all that is used of one
         self.bounded = queue
         self.reporter = Reporter()
@@ -140,9 +147,12 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
         """
         Wait until everything logged before has reached the targets, for at most five seconds.
         """
-        self.queue_listener.flush(5.0)
+        if self.queue_listener.is_running or len(self.bounded):
+            self.queue_listener.flush(5.0)
         for handler in self.targets:
-            handler.flush()
+            # A closed stream behind one target: `logging.shutdown` would leave out our `close`, and with it our thread.
+            with suppress(OSError, ValueError):
+                handler.flush()
 
     def close(self) -> None:
         """
@@ -154,7 +164,23 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
         super().close()
 
 
-def _make_handler(given: logging.Handler | Mapping[str, Any]) -> logging.Handler:
+def _make_handlers(target: object) -> tuple[logging.Handler, ...]:
+    given = [*target] if isinstance(target, Sequence) and not isinstance(target, str | bytes) else [target]
+    if not given:
+        raise ConfigurationError("there is no handler behind the queue", "target")
+    made: list[logging.Handler] = []
+    try:
+        for handler in given:
+            made.append(_make_handler(handler))
+    except ConfigurationError:
+        for handler in made:
+            if handler not in given:  # ours to close
+                handler.close()
+        raise
+    return tuple(made)
+
+
+def _make_handler(given: object | Mapping[str, Any]) -> logging.Handler:
     if isinstance(given, logging.Handler):
         return given
     if not isinstance(given, Mapping):
