@@ -216,7 +216,7 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         """In a forked child: fresh locks, and a descriptor of our own."""
         logging.Handler._at_fork_reinit(self)  # type: ignore[attr-defined]  # private; not in typeshed
         self._file_lock.forget()
-        self.release()
+        self.release_file()
 
     def format_bytes(self, record: logging.LogRecord) -> bytes:
         """
@@ -265,6 +265,6 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         """
         Give the descriptors back. The next record opens the file again.
         """
-        self.release()
+        self.release_file()
         self._file_lock.close()
         logging.Handler.close(self)

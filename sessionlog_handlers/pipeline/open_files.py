@@ -51,7 +51,7 @@ class OpenFiles:
         writer = found[0] if found else self._new_writer(path)
         if path in self._syncer.failed:  # a failed sync is final for the descriptor
             self._syncer.failed.discard(path)
-            writer.release()
+            writer.release_file()
         self._writers[path] = (writer, time.monotonic())
         self.close(keep=self._most)
         return writer
@@ -74,7 +74,7 @@ class OpenFiles:
         """
         found = self._writers.pop(path, None)
         if found:
-            found[0].release()
+            found[0].release_file()
 
     def close(self, keep: int = 0) -> None:
         """
@@ -82,7 +82,7 @@ class OpenFiles:
         """
         while len(self._writers) > keep:
             _, (writer, _) = self._writers.popitem(last=False)
-            writer.release()
+            writer.release_file()
 
     def close_half(self) -> None:
         """

@@ -151,7 +151,7 @@ class Writer(ConcurrentRotatingFileHandler):
                     break
         except OSError as error:
             self.error = error
-            self.release()
+            self.release_file()
         return done
 
     def _try_rotation(self) -> bool:
@@ -253,14 +253,16 @@ class Writer(ConcurrentRotatingFileHandler):
             make_room(self.slot_name, self.rotation.backup_count)
             if self._before_rotation and self.stream:
                 self._before_rotation(self.descriptor)
-            self.release()  # first: some systems can't rename an open file
+            self.release_file()  # first: some systems can't rename an open file
             self.rotate(self.baseFilename, self.slot_name(1))
             self.rotated.append(self.slot_name(1))
-        self.release()
+        self.release_file()
 
-    def release(self) -> None:
+    def release_file(self) -> None:
         """
         Give the descriptor back. The next append opens the file again.
+
+        Not called `release`: that is how `logging.Handler.handle` gives its lock back.
         """
         if self.stream:
             with suppress(OSError):

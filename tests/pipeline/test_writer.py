@@ -38,7 +38,7 @@ def make(tmp_path):
 
     yield make
     for writer in made:
-        writer.release()
+        writer.release_file()
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ for _ in range(101):
         writer = make()
         writer.append(_lines("a"), rotate=False)
         assert writer.is_new
-        writer.release()
+        writer.release_file()
         writer.append(_lines("b"), rotate=False)
         assert not writer.is_new
 
@@ -225,7 +225,7 @@ class TestSize:
             lines = [f"{len(everything) + number}:{'x' * size}\n".encode() for number, size in enumerate(batch)]
             everything += lines
             assert writer.append(lines, rotate=True) == len(lines)
-        writer.release()
+        writer.release_file()
         files = _files(directory)
         found = [line for content in reversed(files.values()) for line in content.splitlines(keepends=True)]
         assert found == everything[len(everything) - len(found) :]
@@ -471,7 +471,7 @@ print(writer.append([b"123456789\\n"] * (200 - done), rotate=True), writer.error
             ballast.unlink()
             assert writer.append(lines[done:], rotate=True) == 300 - done
             assert (disk / "a.log").read_bytes() == b"".join(lines)
-            writer.release()
+            writer.release_file()
         finally:
             subprocess.run(["umount", disk], check=True)
 
@@ -531,8 +531,8 @@ print(writer.append([b"123456789\\n"] * (200 - done), rotate=True), writer.error
         writer = make()
         writer.append(_lines("a"), rotate=False)
         number = writer.descriptor
-        writer.release()
-        writer.release()
+        writer.release_file()
+        writer.release_file()
         assert writer.descriptor == -1
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(number)

@@ -1,0 +1,724 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import gzip
+import logging
+import logging.handlers
+import os
+import shutil
+import stat
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+from helpers import read_lines, run_python, wait_until, watchdog
+
+from sessionlog_handlers import SessionHandler, SessionRotatingFileHandler, start_session
+from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
+
+
+@pytest.fixture
+def logger():
+    """
+    A logger without handlers.
+    """
+    logger = logging.getLogger("test_handlers")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    return logger
+
+
+@pytest.fixture
+def handler(logger, tmp_path):
+    """
+    A handler on that logger, whose sessions keep all.
+    """
+    handler = SessionHandler(tmp_path / "logs", linger=0, session_level="full", default_session="abc")
+    logger.addHandler(handler)
+    return handler
+
+
+@pytest.fixture
+def lines(handler, tmp_path):
+    """
+    Gives the lines of the session to which all records go.
+    """
+
+    def read():
+        handler.flush()
+        return read_lines(tmp_path / "logs" / "abc" / "session.log")
+
+    return read
+
+
+def messages(lines):
+    """The messages of the ordinary records among the lines."""
+    return [line["msg"] for line in lines if line["event"] == "log"]
+
+
+def registered() -> int:
+    """How many handlers `logging` knows of, garbage left out."""
+    gc.collect()
+    return len([reference for reference in logging._handlerList if reference() is not None])
+
+
+def our_threads():
+    """The names of the package's running threads."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("sessionlog"))
+
+
+def listing(directory):
+    """Name → content of each file but the locks."""
+    return {path.name: path.read_text("utf-8") for path in sorted(directory.iterdir()) if path.suffix != ".lock"}
+
+
+class TestPlainHandler:
+    def test_is_no_queue_handler(self, handler):
+        """
+        To `logging` it is a plain handler, which `dictConfig` treats alike on every Python; it needs no lock.
+        """
+        assert isinstance(handler, logging.Handler)
+        assert not isinstance(handler, logging.handlers.QueueHandler)
+        assert handler.lock is None
+        handler.acquire()
+        handler.release()
+
+    def test_repr(self, handler, tmp_path):
+        """
+        Its repr names its root and its level.
+        """
+        handler.setLevel("WARNING")
+        assert repr(handler) == f"<SessionHandler {tmp_path / 'logs'} (WARNING)>"
+
+    def test_formatter(self, handler, logger, lines):
+        """
+        A formatter is a visible warning and has no effect; taking it away again is nothing to tell of.
+        """
+        with pytest.warns(SessionLogWarning, match=r"remove 'formatter:' \(Formatter\), or choose a format"):
+            handler.setFormatter(logging.Formatter("XXX %(message)s"))
+        handler.setFormatter(None)
+        logger.info("hello")
+        assert messages(lines()) == ["hello"]
+
+    def test_level_is_a_floor_for_records(self, handler, logger, lines):
+        """
+        The handler's own level holds ordinary records back, never events.
+        """
+        handler.setLevel(logging.ERROR)
+        with start_session("abc") as session:
+            logger.warning("too low")
+            logger.error("passes")
+            session.event("state_change")
+            session.prompt("hi")
+        assert [line["event"] for line in lines()][1:-1] == ["log", "state_change", "initial_prompt"]
+        assert messages(lines()) == ["passes"]
+
+    def test_filters(self, handler, logger, lines):
+        """
+        Filters decide on records and may change them, before anything is judged.
+        """
+
+        def mark(record: logging.LogRecord) -> bool:
+            record.marked = True
+            return "secret" not in record.msg
+
+        handler.addFilter(mark)
+        handler.addFilter(logging.Filter("test_handlers.part"))
+        logger.info("other logger")
+        logging.getLogger("test_handlers.part").info("passes")
+        logging.getLogger("test_handlers.part").info("secret")
+        found = [line for line in lines() if line["event"] == "log"]
+        assert [(line["msg"], line["data"]) for line in found] == [("passes", {"marked": True})]
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="filters give records from Python 3.12 on")
+    def test_filter_gives_another_record(self, handler, logger, lines):
+        """
+        A filter may put another record in the place of the one that came; other handlers see the first.
+        """
+        seen = []
+
+        class Other(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                seen.append(record.getMessage())
+
+        def replace(record: logging.LogRecord) -> logging.LogRecord:
+            return logging.LogRecord(record.name, record.levelno, record.pathname, 1, "replaced", (), None)
+
+        handler.addFilter(replace)
+        logger.addHandler(Other())
+        logger.info("original")
+        assert messages(lines()) == ["replaced"]
+        assert seen == ["original"]
+
+    def test_result_of_handle(self, handler):
+        """
+        `handle` tells whether the filters let the record pass, as the standard library's does.
+        """
+        record = logging.LogRecord("test_handlers", logging.INFO, __file__, 1, "hello", (), None)
+        assert handler.handle(record)
+        handler.addFilter(lambda record: False)
+        assert not handler.handle(record)
+
+    def test_never_needs_handle_error(self, handler, logger, lines, monkeypatch):
+        """
+        Records that a formatter of the standard library would stumble over are written.
+        """
+        monkeypatch.setattr(handler, "handleError", lambda record: pytest.fail("handleError was called"))
+
+        class Mute:
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+            __repr__ = __str__
+
+        for message, *args in (("%d items", "many"), ("%s %s", "one"), (Mute(),), ("object %s", Mute()), ("last",)):
+            handler.handle(logging.LogRecord("app", logging.INFO, __file__, 1, message, tuple(args), None))
+        assert len(messages(lines())) == 5
+        assert messages(lines())[-1] == "last"
+        assert handler.stats()["dropped"] == {}
+
+    def test_other_handlers_see_the_session(self, handler, logger, lines):
+        """
+        Handlers that come after it find the record's session in ``session_id``.
+        """
+        seen = []
+
+        class Other(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                seen.append(record.session_id)
+
+        logger.addHandler(Other())
+        with start_session("xyz"):
+            logger.info("inside")
+        logger.info("outside")
+        assert seen == ["xyz", "abc"]
+
+    def test_stats(self, handler, logger, lines):
+        """
+        At rest, what was accepted is what was written and dropped, by reason, and nothing is pending.
+        """
+        session = start_session("other")
+        for number in range(50):
+            logger.info("record %d", number)
+        session.event("completion")
+        session.end()
+        session.event("completion")
+        handler.flush()
+        stats = handler.stats()
+        assert (stats["written"], stats["dropped"], stats["pending"]) == (51, {"late": 1}, 0)
+        assert stats["accepted"] == 52
+        assert {name: stats[name] for name in ("unrouted", "rotations", "unlocked", "sessions")} == {
+            "unrouted": 0,
+            "rotations": 0,
+            "unlocked": 0,
+            "sessions": 1,
+        }
+        assert stats["batches"] >= 1
+        assert stats["open_files"] >= 1
+        assert stats["last_error"] == "session 'other' has ended; what still names it is left out"
+
+    @pytest.mark.parametrize("form", [str, os.fspath, lambda path: path])
+    def test_forms_of_a_directory(self, tmp_path, form):
+        """
+        The root is given as text or as a path.
+        """
+        handler = SessionHandler(form(tmp_path / "logs"))
+        start_session("abc").end()
+        handler.close()
+        assert (tmp_path / "logs" / "abc" / "session.log").exists()
+
+    def test_directory_by_default(self, home):
+        """
+        Without a directory the root is in the home directory, and ``~`` is filled in.
+        """
+        for handler, name in ((SessionHandler(), ".sessionlog/logs"), (SessionHandler("~/mine"), "mine")):
+            start_session("abc", handler=handler).end()
+            handler.close()
+            assert (home / name / "abc" / "session.log").exists()
+
+
+class TestLife:
+    def test_makes_nothing_before_the_first_record(self, tmp_path):
+        """
+        A handler that nobody uses costs no directory, descriptor or thread, however often it is closed.
+        """
+        handler = SessionHandler(tmp_path / "logs")
+        for _ in range(3):
+            handler.flush()
+            handler.close()
+        assert not (tmp_path / "logs").exists()
+        assert our_threads() == []
+        assert handler.stats()["open_files"] == 0
+
+    def test_closes_and_lives_again(self, handler, logger, lines):
+        """
+        Closing writes what is queued and gives all back, any number of times; the next record starts it again.
+        """
+        for number in range(3):
+            logger.info("record %d", number)
+            assert our_threads()
+            handler.close()
+            handler.close()
+            assert our_threads() == []
+            assert handler.stats()["open_files"] == 0
+        assert messages(lines()) == ["record 0", "record 1", "record 2"]
+        assert [line["seq"] for line in lines()] == [1, 2, 3, 4]
+
+    def test_lives_again_with_an_event(self, handler, lines):
+        """
+        An event of the API starts a closed handler too.
+        """
+        session = start_session("abc")
+        handler.close()
+        session.event("completion")
+        assert [line["event"] for line in lines()] == ["session_start", "completion"]
+
+    def test_closing_an_older_handler(self, handler, logger, lines, tmp_path):
+        """
+        Of two handlers of one root the newest counts: closing the older one takes nothing from it.
+        """
+        newer = SessionHandler(tmp_path / "logs", linger=0, default_session="abc")
+        logger.info("1")
+        wait_until(our_threads)
+        handler.close()
+        assert our_threads()
+        newer.handle(logging.LogRecord("test_handlers", logging.ERROR, __file__, 1, "2", (), None))
+        newer.close()
+        assert our_threads() == []
+
+    def test_root_that_cannot_be_made(self, tmp_path):
+        """
+        With ``on_error: raise`` a root that can't be made is an `OSError` at once, and no handler is left behind.
+        """
+        (tmp_path / "file").write_text("in the way")
+        before = registered()
+        with pytest.raises(OSError, match="file"):
+            SessionHandler(tmp_path / "file" / "logs", on_error="raise")
+        assert registered() == before
+        assert SessionHandler(tmp_path / "new" / "logs", on_error="raise").stats()["errors"] == 0
+        assert (tmp_path / "new" / "logs").is_dir()
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"max_byte": 1}, "did you mean 'max_bytes'"),
+            ({"layout": "multiplex"}, "did you mean 'multiplexer'"),
+            ({"session_level": "loud"}, "choose one of spawns, signals, prompts, full"),
+            ({"max_bytes": "5 MB", "backup_count": 0}, "would throw the log away"),
+            ({"single_file": "x.log", "layout": "fugue"}, "writes one file for all sessions"),
+        ],
+    )
+    def test_wrong_settings(self, tmp_path, options, words):
+        """
+        A wrong setting is one sentence with the key and what is allowed, and no handler is left behind.
+        """
+        before = registered()
+        with pytest.raises(ConfigurationError, match=words) as caught:
+            SessionHandler(tmp_path / "logs", **options)
+        assert caught.value.key
+        del caught
+        assert registered() == before
+        assert not (tmp_path / "logs").exists()
+        with pytest.raises(LookupError):
+            start_session(handler="any")
+
+
+class TestOneFile:
+    """
+    `SessionRotatingFileHandler` in the place of the standard library's class.
+    """
+
+    @pytest.fixture
+    def make(self, logger, tmp_path):
+        """
+        Makes a handler for ``app.log`` on the logger, in the place of others.
+        """
+
+        def make_handler(**options: object) -> SessionRotatingFileHandler:
+            for other in logger.handlers[:]:
+                logger.removeHandler(other)
+                other.close()
+            handler = SessionRotatingFileHandler(tmp_path / "app.log", **options)
+            logger.addHandler(handler)
+            return handler
+
+        return make_handler
+
+    def test_is_a_rotating_file_handler(self, make):
+        """
+        Whoever asks for the standard library's class, or its attributes, gets them.
+        """
+        handler = make(maxBytes=100, backupCount=3)
+        assert isinstance(handler, logging.handlers.RotatingFileHandler)
+        assert (handler.maxBytes, handler.backupCount, handler.mode, handler.encoding) == (100, 3, "a", "utf-8")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"maxBytes": 100},
+            {"backupCount": 3},
+            {"maxBytes": 100, "backupCount": 1},
+            {"maxBytes": 100, "backupCount": 3},
+            {"maxBytes": 1, "backupCount": 2},
+            {"maxBytes": 100, "backupCount": 3, "mode": "w"},
+            {"maxBytes": 100, "backupCount": 2, "delay": True},
+        ],
+    )
+    def test_same_files_as_the_stdlib(self, logger, tmp_path, options):
+        """
+        The same records make the same files, names and contents, as with the standard library's class.
+        """
+        found = []
+        for cls in (logging.handlers.RotatingFileHandler, SessionRotatingFileHandler):
+            directory = tmp_path / cls.__name__
+            directory.mkdir()
+            (directory / "app.log").write_text("from before\n")
+            handler = cls(directory / "app.log", encoding="utf-8", **options)
+            handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+            logger.addHandler(handler)
+            for number in range(40):
+                logger.info("record %d %s", number, "x" * (number % 7))
+            logger.info("one that is longer than the size of a file %s", "y" * 150)
+            logger.info("last")
+            logger.removeHandler(handler)
+            handler.close()
+            found.append(listing(directory))
+        assert found[0] == found[1]
+        assert len(found[0]) == (1 + options.get("backupCount", 0) if options.get("maxBytes") else 1)
+
+    def test_modes(self, make, logger, tmp_path):
+        """
+        ``a`` goes on, ``w`` begins anew but only once, ``x`` wants no file to be there.
+        """
+        log = tmp_path / "app.log"
+        log.write_text("before\n")
+        make(mode="a")
+        logger.info("a")
+        assert log.read_text() == "before\na\n"
+        handler = make(mode="w")
+        logger.info("w")
+        handler.close()
+        logger.info("w again")
+        assert log.read_text() == "w\nw again\n"
+        with pytest.raises(FileExistsError):
+            make(mode="x")
+        log.unlink()
+        make(mode="x")
+        logger.info("x")
+        assert log.read_text() == "x\n"
+
+    def test_encoding(self, make, logger, tmp_path, capsys):
+        """
+        Text is written in the encoding that is asked for; what it lacks is escaped, or treated as *errors* says.
+        """
+        log = tmp_path / "app.log"
+        make(mode="w", encoding="latin-1")
+        logger.info("grün \u20ac")
+        assert log.read_bytes() == "grün \\u20ac\n".encode("latin-1")
+        make(mode="w", encoding="ascii", errors="replace")
+        logger.info("grün")
+        assert log.read_bytes() == b"gr?n\n"
+        make(mode="w")
+        logger.info("surrogate \ud800")
+        assert log.read_bytes() == b"surrogate \\ud800\n"
+        make(mode="w", encoding="ascii", errors="strict")
+        logger.info("grün")
+        logger.info("next")
+        assert log.read_bytes() == b"next\n"
+        assert "UnicodeEncodeError" in capsys.readouterr().err
+
+    def test_delay(self, make, logger, tmp_path):
+        """
+        With *delay* the file is made with the first record, else at once; one that can't be opened is an error then.
+        """
+        make(delay=True)
+        assert listing(tmp_path) == {}
+        logger.info("hello")
+        assert listing(tmp_path) == {"app.log": "hello\n"}
+        (tmp_path / "app.log").unlink()
+        make()
+        assert listing(tmp_path) == {"app.log": ""}
+        (tmp_path / "directory").mkdir()
+        before = registered()
+        with pytest.raises(OSError, match="directory"):
+            SessionRotatingFileHandler(tmp_path / "directory")
+        assert registered() == before
+
+    def test_written_when_the_call_returns(self, make, logger, tmp_path):
+        """
+        It is synchronous: no flush is needed, and no thread runs.
+        """
+        make()
+        for number in range(10):
+            logger.info("record %d", number)
+            assert (tmp_path / "app.log").read_text().endswith(f"record {number}\n")
+        assert our_threads() == []
+
+    def test_private(self, make, logger, tmp_path):
+        """
+        New files are their owner's alone, or as *file_mode* says.
+        """
+        make(maxBytes=10, backupCount=1)
+        for _ in range(3):
+            logger.info("0123456789")
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        assert modes == {0o600}
+        (tmp_path / "app.log").unlink()
+        make(file_mode=0o640)
+        assert stat.S_IMODE((tmp_path / "app.log").stat().st_mode) == 0o640
+
+    def test_without_backups_never_loses(self, make, logger, tmp_path):
+        """
+        With ``backupCount=0`` the file grows, whatever *maxBytes* and *when* are.
+        """
+        make(maxBytes=10, when="S")
+        for number in range(100):
+            logger.info("record %d", number)
+        assert listing(tmp_path) == {"app.log": "".join(f"record {number}\n" for number in range(100))}
+
+    def test_namer_and_rotator(self, make, logger, tmp_path):
+        """
+        The standard library's hooks name and make the old files.
+        """
+
+        def rotator(source: str, target: str) -> None:
+            with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
+                shutil.copyfileobj(plain, packed)
+            os.unlink(source)
+
+        handler = make(maxBytes=20, backupCount=2)
+        handler.namer = lambda name: name.replace("app.log.", "app-") + ".old"
+        handler.rotator = rotator
+        for number in range(8):
+            logger.info("record %d", number)
+        names = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock")
+        assert names == ["app-1.old", "app-2.old", "app.log"]
+        texts = [gzip.decompress((tmp_path / name).read_bytes()).decode() for name in ("app-2.old", "app-1.old")]
+        assert texts == ["record 2\nrecord 3\n", "record 4\nrecord 5\n"]
+        assert (tmp_path / "app.log").read_text() == "record 6\nrecord 7\n"
+
+    def test_sizes_as_text(self, make, logger, tmp_path):
+        """
+        *maxBytes* may be written as people write sizes; what is none is an error.
+        """
+        assert make(maxBytes="5 KB", backupCount=1).maxBytes == 5120
+        before = registered()
+        with pytest.raises(ConfigurationError, match="lots"):
+            SessionRotatingFileHandler(tmp_path / "app.log", maxBytes="lots")
+        assert registered() == before
+
+    def test_home(self, home, logger):
+        """
+        A leading ``~`` is the home directory.
+        """
+        handler = SessionRotatingFileHandler("~/app.log")
+        handler.handle(logging.LogRecord("x", logging.INFO, __file__, 1, "hello", (), None))
+        handler.close()
+        assert (home / "app.log").read_text() == "hello\n"
+
+    @pytest.mark.parametrize("when", ["S", "h", "midnight", "W3"])
+    def test_time(self, make, logger, tmp_path, when):
+        """
+        A boundary since the last write starts a new file, once.
+        """
+        make(when=when, backupCount=3)
+        logger.info("old")
+        long_ago = time.time() - 8 * 86_400
+        os.utime(tmp_path / "app.log", (long_ago, long_ago))
+        logger.info("new")
+        if when == "S":
+            assert listing(tmp_path)["app.log.1"] == "old\n"
+            return
+        logger.info("newer")
+        assert listing(tmp_path) == {"app.log": "new\nnewer\n", "app.log.1": "old\n"}
+
+    def test_wrong_time(self, tmp_path):
+        """
+        A *when* that is no time unit is an error that lists them, and leaves no handler behind.
+        """
+        before = registered()
+        with pytest.raises(
+            ConfigurationError, match="'daily' is no time unit; choose S, M, H, D, midnight or W0 to W6"
+        ):
+            SessionRotatingFileHandler(tmp_path / "app.log", when="daily")
+        assert registered() == before
+        assert listing(tmp_path) == {}
+
+    def test_closes_and_lives_again(self, make, logger, tmp_path):
+        """
+        Closing gives the descriptors back, any number of times; the next record opens the file again.
+        """
+        handler = make()
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(3):
+            logger.info("record %d", number)
+            handler.close()
+            handler.close()
+            assert len(os.listdir("/proc/self/fd")) <= before
+        assert (tmp_path / "app.log").read_text() == "record 0\nrecord 1\nrecord 2\n"
+
+    @pytest.mark.parametrize("what", ["deleted", "moved", "directory"])
+    def test_taken_away(self, make, logger, tmp_path, what):
+        """
+        A file that somebody deletes or moves, with its directory even, is made again with the next record.
+        """
+        directory = tmp_path / "sub"
+        directory.mkdir()
+        handler = SessionRotatingFileHandler(directory / "app.log")
+        logger.addHandler(handler)
+        logger.info("before")
+        if what == "deleted":
+            (directory / "app.log").unlink()
+        elif what == "moved":
+            (directory / "app.log").rename(directory / "other.log")
+        else:
+            shutil.rmtree(directory)
+        logger.info("after")
+        assert (directory / "app.log").read_text() == "after\n"
+        if what == "moved":
+            assert (directory / "other.log").read_text() == "before\n"
+
+    def test_trouble_goes_to_handle_error(self, make, logger, tmp_path, monkeypatch):
+        """
+        A record that can't be written goes to `handleError`, like the standard library's, and the next one is tried.
+        """
+        handler = make()
+        failed = []
+        monkeypatch.setattr(handler, "handleError", failed.append)
+        (tmp_path / "app.log").unlink()
+        (tmp_path / "app.log").mkdir()
+        logger.info("lost")
+        assert [record.getMessage() for record in failed] == ["lost"]
+        (tmp_path / "app.log").rmdir()
+        logger.info("written")
+        assert (tmp_path / "app.log").read_text() == "written\n"
+
+    def test_torn_line(self, make, logger, tmp_path):
+        """
+        What another program left without a line end is not joined with the next record.
+        """
+        (tmp_path / "app.log").write_bytes(b"torn")
+        make()
+        logger.info("whole")
+        assert (tmp_path / "app.log").read_text() == "torn\nwhole\n"
+
+    def test_lock_of_the_base_class(self):
+        """
+        `logging` takes and gives back the handler's lock by its own methods, which nothing here covers up.
+        """
+        for name in ("acquire", "release", "handle", "createLock"):
+            assert getattr(SessionRotatingFileHandler, name) is getattr(logging.Handler, name)
+
+    def test_threads(self, make, logger, tmp_path):
+        """
+        Records of 8 threads are in the files once each, in each thread's order.
+        """
+        make(maxBytes=5_000, backupCount=50)
+        with watchdog(60), ThreadPoolExecutor(8) as executor:
+            for who in range(8):
+                executor.submit(lambda who=who: [logger.info("%d %d", who, number) for number in range(200)])
+        files = sorted(
+            (path for path in tmp_path.iterdir() if path.suffix != ".lock"),
+            key=lambda path: -int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0,
+        )
+        written = [line for path in files for line in path.read_text().splitlines()]
+        assert len(written) == 1_600
+        for who in range(8):
+            assert [line for line in written if line.startswith(f"{who} ")] == [f"{who} {n}" for n in range(200)]
+
+    @pytest.mark.root
+    def test_character_device(self, tmp_path):
+        """
+        A character device is written to and never rotated, not even when asked for by hand.
+        """
+        device = tmp_path / "null"
+        try:
+            os.mknod(device, 0o600 | stat.S_IFCHR, os.stat(os.devnull).st_rdev)
+            with open(device, "wb"):
+                pass
+        except OSError:
+            pytest.skip("no device can be made here")
+        handler = SessionRotatingFileHandler(device, maxBytes=10, backupCount=2, when="S")
+        failed = []
+        handler.handleError = failed.append
+        record = logging.LogRecord("x", logging.INFO, __file__, 1, "0123456789", (), None)
+        for _ in range(5):
+            handler.handle(record)
+            assert not handler.shouldRollover(record)
+        with contextlib.suppress(OSError):
+            handler.doRollover()
+        handler.handle(record)
+        handler.close()
+        assert failed == []
+        assert stat.S_ISCHR(os.lstat(device).st_mode)
+        assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["null"]
+
+
+PROGRAM = """
+import logging, sys
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+from sessionlog_handlers import SessionRotatingFileHandler
+cls, path, who = globals()[sys.argv[1]], sys.argv[2], sys.argv[3]
+handler = cls(path, "a", maxBytes=2000, backupCount=500, encoding="utf-8")
+log = logging.getLogger("app")
+log.addHandler(handler)
+log.setLevel(logging.INFO)
+for number in range(300):
+    log.info("%s %d", who, number)
+"""
+
+
+class TestOneFileManyProcesses:
+    def test_beside_concurrent_log_handler(self, tmp_path):
+        """
+        Processes with this handler and with concurrent-log-handler's write one rotating file, and nothing is lost.
+        """
+        kinds = [SessionRotatingFileHandler.__name__, ConcurrentRotatingFileHandler.__name__] * 2
+
+        def run(who: int) -> None:
+            run_python(PROGRAM, kinds[who], tmp_path / "app.log", str(who), check=True, timeout=40)
+
+        with ThreadPoolExecutor(4) as executor:
+            for future in [executor.submit(run, who) for who in range(4)]:
+                future.result()
+        files = [path for path in tmp_path.iterdir() if path.suffix != ".lock" and not path.name.startswith(".")]
+        assert len(files) > 2
+        written = [line for path in files for line in path.read_text("utf-8").splitlines()]
+        assert sorted(written) == sorted(f"{who} {number}" for who in range(4) for number in range(300))
+        assert max(path.stat().st_size for path in files) < 2020
+
+    def test_forked_child(self, tmp_path):
+        """
+        A forked child and its parent write on, into the same rotating file, and nothing is lost.
+        """
+        run_python(
+            """
+import logging, os, sys
+from sessionlog_handlers import SessionRotatingFileHandler
+handler = SessionRotatingFileHandler(sys.argv[1], maxBytes=1000, backupCount=100)
+log = logging.getLogger("app")
+log.addHandler(handler)
+log.setLevel(logging.INFO)
+log.info("parent before")
+child = os.fork()
+who = "parent" if child else "child"
+for number in range(200):
+    log.info("%s %d", who, number)
+if not child:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+log.info("parent after")
+""",
+            tmp_path / "app.log",
+            timeout=30,
+            check=True,
+        )
+        files = [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+        written = [line for path in files for line in path.read_text().splitlines()]
+        expected = [f"{who} {number}" for who in ("parent", "child") for number in range(200)]
+        assert sorted(written) == sorted([*expected, "parent before", "parent after"])
