@@ -7,13 +7,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from contextlib import suppress
 from logging.handlers import BaseRotatingHandler, RotatingFileHandler
 from typing import Any, Unpack
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline import lifecycle
-from sessionlog_handlers.pipeline.files import make_root
+from sessionlog_handlers.pipeline.files import NotRegularError, make_root
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.rotation import RotationPolicy, is_when
 from sessionlog_handlers.pipeline.writer import Writer
@@ -252,9 +253,10 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
 
     def doRollover(self) -> None:
         """
-        Start a new file, if old ones are kept at all.
+        Start a new file, if old ones are kept at all. What is no regular file, such as a device, stays as it is.
         """
-        self.rotate_file()
+        with suppress(NotRegularError):
+            self.rotate_file()
         self.rotated.clear()
         self.ready()
 

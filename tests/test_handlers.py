@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import gc
 import gzip
 import logging
@@ -391,6 +390,23 @@ class TestOneFile:
         assert found[0] == found[1]
         assert len(found[0]) == (1 + options.get("backupCount", 0) if options.get("maxBytes") else 1)
 
+    def test_size_of_what_others_wrote(self, make, logger, tmp_path):
+        """
+        What is in the file already, and what others append to it, counts for its size.
+        """
+        (tmp_path / "app.log").write_text("from before, and long enough\n")
+        make(maxBytes=20, backupCount=5)
+        logger.info("first")
+        assert listing(tmp_path)["app.log"] == "first\n"
+        with open(tmp_path / "app.log", "a") as other:
+            other.write("of another program\n")
+        logger.info("second")
+        assert listing(tmp_path) == {
+            "app.log": "second\n",
+            "app.log.1": "first\nof another program\n",
+            "app.log.2": "from before, and long enough\n",
+        }
+
     def test_modes(self, make, logger, tmp_path):
         """
         ``a`` goes on, ``w`` begins anew but only once, ``x`` wants no file to be there.
@@ -650,8 +666,7 @@ class TestOneFile:
         for _ in range(5):
             handler.handle(record)
             assert not handler.shouldRollover(record)
-        with contextlib.suppress(OSError):
-            handler.doRollover()
+        handler.doRollover()
         handler.handle(record)
         handler.close()
         assert failed == []

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from sessionlog_handlers.pipeline.files import make_directory, open_for_append
+from sessionlog_handlers.pipeline.files import check_regular, make_directory, open_for_append
 from sessionlog_handlers.pipeline.rotation import RotationPolicy, make_room
 
 
@@ -48,8 +48,8 @@ class Descriptor:
         return os.lseek(self._number, offset, whence)
 
     def tell(self) -> int:
-        """The reading position."""
-        return os.lseek(self._number, 0, os.SEEK_CUR)
+        """The file's end, where the next write goes, whoever wrote last."""
+        return os.lseek(self._number, 0, os.SEEK_END)
 
 
 class Writer(ConcurrentRotatingFileHandler):
@@ -247,9 +247,13 @@ class Writer(ConcurrentRotatingFileHandler):
         Move the file to slot 1 and close it; the next append starts a new one. Only with the file's lock held.
 
         Raises:
+            NotRegularError: If it is anything but a regular file. It is left as it is.
+
             OSError: If a rename fails. The file is still in its place then.
         """
         if self.rotation.backup_count > 0:
+            with suppress(FileNotFoundError):
+                check_regular(self.baseFilename)
             make_room(self.slot_name, self.rotation.backup_count)
             if self._before_rotation and self.stream:
                 self._before_rotation(self.descriptor)
