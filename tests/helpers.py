@@ -50,6 +50,12 @@ def child_environment(env: Mapping[str, str | None] | None = None) -> dict[str, 
     return result
 
 
+def _answer_signals() -> None:
+    """Under nohup, or in a shell's background, children would inherit that signals are ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def run_python(
     program: str | Path,
     *args: str | Path,
@@ -84,6 +90,7 @@ def run_python(
     command = [sys.executable, "-X", "faulthandler", *options, *start, *map(str, args)]
     with subprocess.Popen(
         command,
+        preexec_fn=_answer_signals,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
