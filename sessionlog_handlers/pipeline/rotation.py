@@ -19,6 +19,7 @@ _UNIT_SECONDS = {"S": 1, "M": 60, "H": 3600}
 _DAYS = ("D", "MIDNIGHT")  # by the calendar: a local day may have 23 or 25 hours
 _DAY = 86_400  # seconds
 _WEEKDAY = re.compile(r"W[0-6]")
+_COARSE = 0.1  # seconds after a boundary in which a file's time may be before it; Linux's ticks are at most 0.01 apart
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
@@ -63,6 +64,12 @@ class RotationPolicy:
         forward costs one rotation at most.
         """
         return bool(self.when) and last_write < self.boundary(self.clock()) <= self.clock()
+
+    def has_just_begun(self, now: float) -> bool:
+        """
+        Whether the latest boundary is so near that a file written to after it may be dated before it.
+        """
+        return bool(self.when) and now - self.boundary(now) < _COARSE
 
     def boundary(self, now: float) -> float:
         """

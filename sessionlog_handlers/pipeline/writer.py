@@ -102,7 +102,7 @@ class Writer(ConcurrentRotatingFileHandler):
         self.rotation = rotation
         self.rotated: list[str] = []  # names that this writer gave to full files, until somebody collects them
         self.error: OSError | None = None  # why the last append was cut short
-        self.rotation_error: OSError | None = None  # why the last rotation was put off
+        self.rotation_error: OSError | None = None  # why the last append went on in a file that is full
         self._file_mode = file_mode
         self._directory_mode = directory_mode
         self._before_rotation = before_rotation
@@ -120,19 +120,21 @@ class Writer(ConcurrentRotatingFileHandler):
         """The open file's descriptor, -1 if it is closed."""
         return self.stream.fileno() if self.stream else -1
 
-    def append(self, lines: Sequence[bytes], *, rotate: bool) -> int:
+    def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool = True) -> int:
         """
         Append whole lines and give the number of those that are in the file.
 
-        A number below ``len(lines)`` means that *error* holds the reason; the rest was not written, and no part of it
-        is left behind. Never raises `OSError`.
+        A number below ``len(lines)`` means that *error* holds the reason; the rest was not written, and with the lock
+        held no part of it is left behind. Never raises `OSError`.
 
         Args:
             lines: Each with its line end.
 
             rotate: Whether a new file may be started; only with the file's lock held.
+
+            locked: Whether the file's lock is held, so that nobody else can write behind us. (default: True)
         """
-        self.error = None
+        self.error = self.rotation_error = None
         done = 0
         rotate = rotate and self.rotation.backup_count > 0
         try:
@@ -146,7 +148,9 @@ class Writer(ConcurrentRotatingFileHandler):
                     stop = self._fitting(lines, done, self.rotation.room(found.st_size))
                 elif rotate:
                     stop = self._fitting(lines, done, self.rotation.room(0))
-                done += self._write(lines[done:stop], found.st_size)
+                done += self._write(lines[done:stop], found.st_size, locked)
+                if self.rotation.when and stat.S_ISREG(found.st_mode):
+                    self._keep_time()
                 if done < stop:
                     break
         except OSError as error:
@@ -161,8 +165,19 @@ class Writer(ConcurrentRotatingFileHandler):
         except OSError as error:
             self.rotation_error = error
             return False
-        self.rotation_error = None
         return True
+
+    def _keep_time(self) -> None:
+        """
+        Give a file that was written to just after a boundary the time at which that was.
+
+        The kernel dates files by a clock that is some milliseconds late, so the line would seem to have come before
+        the boundary, and the next one would rotate once more.
+        """
+        now = self.rotation.clock()
+        if self.rotation.has_just_begun(now) and os.utime in os.supports_fd:
+            with suppress(OSError):
+                os.utime(self.descriptor, (now, now))
 
     def ready(self) -> os.stat_result:
         """
@@ -203,7 +218,7 @@ class Writer(ConcurrentRotatingFileHandler):
             stop += 1
         return stop
 
-    def _write(self, lines: Sequence[bytes], size: int) -> int:
+    def _write(self, lines: Sequence[bytes], size: int, locked: bool) -> int:
         """One write for the run. After a failure in its midst, whole lines stay and the part of one is taken back."""
         content = b"".join(lines)
         if self._torn:
@@ -216,21 +231,22 @@ class Writer(ConcurrentRotatingFileHandler):
             self.error = error
             if not written:
                 return 0
-            return self._keep_whole_lines(lines, size, written)
+            return self._keep_whole_lines(lines, size, written, locked)
         self._torn = False
         self._end = size + written
         return len(lines)
 
-    def _keep_whole_lines(self, lines: Sequence[bytes], size: int, written: int) -> int:
+    def _keep_whole_lines(self, lines: Sequence[bytes], size: int, written: int, locked: bool) -> int:
         whole = 1 if self._torn else 0  # the line end that came first
         done = 0
         while done < len(lines) and whole + len(lines[done]) <= written:
             whole += len(lines[done])
             done += 1
         self._end = -1  # look at the file's end before the next write
-        if whole < written:
+        # Without the lock another process may append between the look and the cut. Then the part stays, and the next
+        # append ends its line.
+        if whole < written and locked:
             with suppress(OSError):
-                # Nobody appended behind us: we hold the lock, or the size says so.
                 if os.fstat(self.descriptor).st_size == size + written:
                     os.ftruncate(self.descriptor, size + whole)
         return done

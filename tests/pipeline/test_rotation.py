@@ -142,6 +142,13 @@ class TestIsOver:
         assert not policy.is_over(_utc("2026-01-08 12:00:00"))
         assert not policy.is_over(_utc("2026-01-08 12:34:56"))
 
+    @pytest.mark.parametrize(("when", "now", "expected"), [("H", 3600.0, True), ("H", 3600.2, False), ("", 0.0, False)])
+    def test_has_just_begun(self, when, now, expected):
+        """
+        For a moment after a boundary, and only then, a file's time may be before it.
+        """
+        assert RotationPolicy(when=when).has_just_begun(now) is expected
+
     def test_without_time(self):
         """
         Without a time unit no file is ever over.

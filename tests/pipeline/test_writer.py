@@ -262,6 +262,30 @@ class TestTime:
         assert write("f") == ["a.log", "a.log.1", "a.log.2"]
         assert _files(tmp_path) == {"a.log": b"f\n", "a.log.1": b"c\nd\ne\n", "a.log.2": b"a\nb\n"}
 
+    def test_late_clock_of_the_kernel(self, make, tmp_path, monkeypatch):
+        """
+        A line just after a boundary, which the kernel dates before it, starts one new file, not two, in any process.
+        """
+        hour = 1_767_873_600.0
+        now = [hour - 0.002]
+        path = tmp_path / "a.log"
+        write = os.write
+
+        def write_late(descriptor: int, content: bytes) -> int:
+            written = write(descriptor, content)
+            os.utime(descriptor, (now[0] - 0.004, now[0] - 0.004))
+            return written
+
+        monkeypatch.setattr(module.os, "write", write_late)
+        writers = [make(backup_count=3, when="H", clock=lambda: now[0]) for _ in range(2)]
+        for number in range(6):
+            writers[number % 2].append(_lines(number), rotate=True)
+            now[0] += 0.0015
+        assert _files(tmp_path) == {"a.log": b"2\n3\n4\n5\n", "a.log.1": b"0\n1\n"}
+        now[0] = hour + 1800
+        writers[0].append(_lines("later"), rotate=True)
+        assert path.stat().st_mtime == now[0] - 0.004
+
     def test_empty_file_stays(self, make, tmp_path):
         """
         A file without a line is not rotated, however old.
@@ -418,6 +442,36 @@ class TestTrouble:
         assert writer.append([b"abc\n"] * (3 - kept), rotate=True) == 3 - kept
         assert writer.error is None
         assert path.read_bytes() == (b"to\n" if torn else b"") + b"abc\n" * 3
+
+    def test_not_cut_without_the_lock(self, make, tmp_path, monkeypatch):
+        """
+        Without the lock a file is never cut, because another process may write behind us; the part's line is ended.
+        """
+        path = tmp_path / "a.log"
+        writer = make()
+        left = [6]
+        write, truncate = os.write, os.ftruncate
+
+        def full(descriptor: int, content: bytes) -> int:
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = write(descriptor, content[: left[0]])
+            left[0] -= written
+            return written
+
+        def late(descriptor: int, size: int) -> None:
+            with open(path, "ab") as other:
+                other.write(b"other\n")
+            truncate(descriptor, size)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "write", full)
+            patch.setattr(module.os, "ftruncate", late)
+            assert writer.append([b"abc\n"] * 3, rotate=False, locked=False) == 1
+            assert writer.error.errno == errno.ENOSPC
+        assert path.read_bytes() == b"abc\nab"
+        assert writer.append([b"abc\n"] * 2, rotate=False, locked=False) == 2
+        assert path.read_bytes() == b"abc\nab\nabc\nabc\n"
 
     def test_short_writes(self, make, tmp_path, monkeypatch):
         """
