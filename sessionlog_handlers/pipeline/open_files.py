@@ -41,7 +41,8 @@ class OpenFiles:
         )
 
     def __len__(self) -> int:
-        return sum(writer.descriptor >= 0 for writer, _ in self._writers.values())
+        # Callers ask while the listener opens and closes files; copying is one step.
+        return sum(writer.descriptor >= 0 for writer, _ in self._writers.copy().values())
 
     def writer(self, path: str) -> Writer:
         """

@@ -6,6 +6,7 @@ import time
 import pytest
 from helpers import wait_until
 
+from sessionlog_handlers.pipeline import keeper as keeper_module
 from sessionlog_handlers.pipeline import threads as threads_module
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.report import Reporter
@@ -112,6 +113,71 @@ class TestTicks:
         keeper.stop(5)
         assert "ZeroDivisionError" in capsys.readouterr().err
 
+    def test_failing_look_is_repeated(self, capsys):
+        """
+        After a look that failed there is still something to watch.
+        """
+        looks = []
+
+        def look() -> bool:
+            looks.append(1)
+            if len(looks) == 2:
+                raise OSError(24, "Too many open files")
+            return True
+
+        keeper = Keeper(look, 0.02, Reporter())
+        keeper.watch()
+        wait_until(lambda: len(looks) >= 5)
+        keeper.stop(5)
+        assert "Too many open files" in capsys.readouterr().err
+
+
+class TestSlowJobs:
+    def test_hold_nothing_up(self):
+        """
+        While a slow job runs, the keeper looks around and runs other jobs; slow jobs run one after the other.
+        """
+        ticks, done = [], []
+        release = threading.Event()
+        keeper = Keeper(lambda: ticks.append(1) or True, 0.02, Reporter())
+        keeper.submit(lambda: done.append(("first", release.wait(20))), slow=True)
+        keeper.submit(lambda: done.append(("second", True)), slow=True)
+        keeper.submit(lambda: done.append(("quick", True)))
+        wait_until(lambda: len(ticks) >= 5 and done)
+        assert done == [("quick", True)]
+        release.set()
+        wait_until(lambda: len(done) == 3)
+        assert done[1:] == [("first", True), ("second", True)]
+        keeper.stop(5)
+
+    def test_stop(self, keeper):
+        """
+        Stopping runs the slow jobs that wait and ends their thread, within the time that it has.
+        """
+        done = []
+        for number in range(3):
+            keeper.submit(lambda number=number: done.append(number), slow=True)
+        keeper.stop(5)
+        assert done == [0, 1, 2]
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("sessionlog-keeper")]
+        release = threading.Event()
+        for _ in range(2):
+            keeper.submit(lambda: release.wait(20), slow=True)
+        start = time.monotonic()
+        keeper.stop(0.1)
+        assert time.monotonic() - start < 2
+        release.set()
+
+    def test_without_thread(self, keeper, monkeypatch):
+        """
+        Where there can be no thread, they run when the keeper is stopped.
+        """
+        monkeypatch.setattr(threads_module, "_forbidden", True)
+        done = []
+        keeper.submit(lambda: done.append(threading.current_thread()), slow=True)
+        keeper.stop(5)
+        assert done == [threading.current_thread()]
+
 
 class TestStop:
     def test_runs_what_is_due(self, keeper):
@@ -156,6 +222,40 @@ class TestStop:
             keeper.stop(5)
             keeper.stop(5)
         assert done == [0, 1, 2]
+
+    def test_wanted_again(self, keeper):
+        """
+        A thread that did not stop in time goes on if it is wanted again before it has ended.
+        """
+        release, done = threading.Event(), []
+        keeper.submit(lambda: release.wait(20))
+        keeper.stop(0.05)
+        keeper.submit(lambda: done.append(1))
+        release.set()
+        wait_until(lambda: done)
+
+    def test_started_by_many(self, keeper, monkeypatch):
+        """
+        However many threads want it at the same moment, one thread is started.
+        """
+
+        def slowly(*args: object) -> threading.Thread | None:
+            time.sleep(0.02)
+            return threads_module.start_thread(*args)
+
+        monkeypatch.setattr(keeper_module, "start_thread", slowly)
+        started = threading.Barrier(5)
+
+        def want() -> None:
+            started.wait()
+            keeper.watch()
+
+        threads = [threading.Thread(target=want) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(thread.name == "sessionlog-keeper" for thread in threading.enumerate()) == 1
 
     def test_without_thread(self, keeper, monkeypatch):
         """

@@ -10,7 +10,10 @@ import pytest
 from helpers import read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
-from sessionlog_handlers.pipeline.open_files import default_max_open_files
+from sessionlog_handlers.pipeline.open_files import OpenFiles, default_max_open_files
+from sessionlog_handlers.pipeline.report import Reporter
+from sessionlog_handlers.pipeline.sync import Syncer
+from sessionlog_handlers.settings.model import Settings
 
 
 def _open_logs(directory: Path) -> list[str]:
@@ -84,6 +87,22 @@ class TestDescriptors:
             "completion",
             "session_end",
         ]
+
+    def test_counted_meanwhile(self, tmp_path):
+        """
+        They can be counted in one thread while the listener opens and closes files in another.
+        """
+        opened = OpenFiles(Settings(), 10, Syncer(60, Reporter()))
+
+        class Busy:
+            @property
+            def descriptor(self) -> int:
+                opened.writer(str(tmp_path / "opened meanwhile.log"))
+                return 0
+
+        opened._writers["busy"] = (Busy(), 0.0)
+        opened._writers["closed"] = (opened.writer(str(tmp_path / "closed.log")), 0.0)
+        assert len(opened) == 1
 
     @pytest.mark.parametrize(
         ("soft", "most"), [(resource.RLIM_INFINITY, 256), (100_000, 256), (1024, 256), (256, 64), (10, 8)]
