@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 
 from sessionlog_handlers.pipeline.files import make_directory, read_json, replace_file
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY
+from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.locks import FileLock
 
 HOME_VARIABLE = "SESSIONLOG_HOME"
-MAX_ROOTS = 200  # the newest are kept
+MAX_ROOTS = 200  # those used last are kept, and those in use
 
 
 def home() -> Path:
@@ -25,7 +27,7 @@ def home() -> Path:
 
 def known_roots() -> list[str]:
     """
-    The roots noted so far, oldest first. A broken file counts as empty: it is only a convenience.
+    The roots noted so far, the one used last at the end. A broken file counts as empty: it is only a convenience.
     """
     content = read_json(str(home() / "roots.json"), list[object]) or []
     return [root for root in content if isinstance(root, str)]
@@ -33,15 +35,38 @@ def known_roots() -> list[str]:
 
 def note_root(directory: str) -> None:
     """
-    Remember a root, if it is not known yet.
+    Remember a root as the one used last.
+
+    Of more than `MAX_ROOTS` those are forgotten that are gone, then those used longest ago that no process writes to: a
+    test suite that makes many of them must not push out the one of a server that runs for months.
 
     Raises:
         OSError: If the file can't be written.
     """
     directory = os.path.abspath(directory)
-    if directory in known_roots():
+    if known_roots()[-1:] == [directory]:
         return
     make_directory(str(home()))
     with FileLock(str(home() / ".roots.lock"), keep_open=False).hold():
         roots = [root for root in known_roots() if root != directory and os.path.isdir(root)]
-        replace_file(str(home() / "roots.json"), msgspec.json.encode([*roots, directory][-MAX_ROOTS:]))
+        replace_file(str(home() / "roots.json"), msgspec.json.encode([*_forget_oldest(roots, MAX_ROOTS - 1), directory]))
+
+
+def _forget_oldest(roots: list[str], most: int) -> list[str]:
+    surplus = len(roots) - most
+    kept = []
+    for root in roots:
+        if surplus > 0 and not _is_written_to(root):
+            surplus -= 1
+        else:
+            kept.append(root)
+    return kept
+
+
+def _is_written_to(root: str) -> bool:
+    leases = os.path.join(root, LEASES_DIRECTORY)
+    try:
+        names = os.listdir(leases)
+    except OSError:
+        return False
+    return any(is_alive(leases, name) for name in names)

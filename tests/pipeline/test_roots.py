@@ -7,20 +7,22 @@ import pytest
 
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.pipeline import roots
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY
+from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.roots import known_roots, note_root
 
 
 class TestRoots:
     def test_remembers_in_order(self, tmp_path):
         """
-        Roots are remembered once each, the oldest first, as absolute paths.
+        Roots are remembered once each, as absolute paths, the one used last at the end.
         """
         assert known_roots() == []
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             note_root(str(tmp_path / name))
         note_root(str(tmp_path / "b" / ".." / "a"))
-        assert known_roots() == [str(tmp_path / "a"), str(tmp_path / "b")]
+        assert known_roots() == [str(tmp_path / "b"), str(tmp_path / "a")]
 
     def test_forgets_what_is_gone(self, tmp_path):
         """
@@ -42,6 +44,33 @@ class TestRoots:
             (tmp_path / str(number)).mkdir()
             note_root(str(tmp_path / str(number)))
         assert known_roots() == [str(tmp_path / str(number)) for number in (3, 4, 5)]
+
+    def test_root_in_use_is_kept(self, tmp_path, monkeypatch):
+        """
+        A root that a living process writes to stays known, however many are made after it.
+        """
+        monkeypatch.setattr(roots, "MAX_ROOTS", 3)
+        (tmp_path / "server").mkdir()
+        lease = Lease(str(tmp_path / "server" / LEASES_DIRECTORY))
+        lease.take()
+        note_root(str(tmp_path / "server"))
+        for number in range(6):
+            (tmp_path / str(number)).mkdir()
+            note_root(str(tmp_path / str(number)))
+        assert known_roots() == [str(tmp_path / name) for name in ("server", "4", "5")]
+        lease.give_back()
+        note_root(str(tmp_path / "3"))
+        assert known_roots() == [str(tmp_path / name) for name in ("4", "5", "3")]
+
+    def test_root_used_again_is_kept(self, tmp_path, monkeypatch):
+        """
+        Each use makes a root the last to be forgotten.
+        """
+        monkeypatch.setattr(roots, "MAX_ROOTS", 2)
+        for name in ("a", "b", "a", "c"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            note_root(str(tmp_path / name))
+        assert known_roots() == [str(tmp_path / "a"), str(tmp_path / "c")]
 
     @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}', b'["\xff"]', b"[" * 100_000, b"\0"])
     def test_broken_file(self, home, tmp_path, content):
