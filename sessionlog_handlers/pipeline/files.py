@@ -23,6 +23,8 @@ _SAFE_FLAGS = (
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_NOCTTY", 0)
 )
+# ELOOP is what O_NOFOLLOW says of a link, ENXIO what opening a socket says.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 
 
 class NotRegularError(OSError):
@@ -53,6 +55,13 @@ def _give_mode(target: int | str, found: int, mode: int) -> None:
     if found & 0o777 != mode:
         with suppress(OSError):  # a file system without modes
             os.chmod(target, found & 0o7000 | mode)
+
+
+def is_missing(error: OSError) -> bool:
+    """
+    Whether an error in opening a file says that none of ours is there, and not only that it can't be opened now.
+    """
+    return isinstance(error, NotRegularError) or error.errno in _MISSING
 
 
 def check_regular(path: str) -> None:
@@ -196,7 +205,7 @@ def read_private(path: str) -> bytes | None:
 
 def read_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
     """
-    The content of a small JSON file of ours, or None if it is not there or is not what it should be.
+    The content of a small JSON file of ours, or None if it is not there, can't be read or is not what it should be.
 
     Args:
         path: The file.
@@ -206,14 +215,34 @@ def read_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
         strict: Whether numbers must be numbers.
     """
     try:
+        return load_json(path, kind, strict=strict)
+    except OSError:
+        return None
+
+
+def load_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
+    """
+    As `read_json`, for whoever will replace the file: one that is there and can't be read now is not taken for none.
+
+    Raises:
+        OSError: If it can't be read, for want of a descriptor for example.
+    """
+    try:
         content = read_private(path)
-        if content is None:
+    except OSError as error:
+        if is_missing(error):
             return None
+        raise
+    except ValueError:  # a path that no file can have
+        return None
+    if content is None:
+        return None
+    try:
         try:
             return msgspec.json.decode(content, type=kind, strict=strict)
         except msgspec.DecodeError:  # it refuses an escaped half of a surrogate pair, which an id may well hold
             return msgspec.convert(json.loads(content), kind, strict=strict)
-    except (OSError, ValueError, RecursionError):  # the last for brackets without end
+    except (ValueError, RecursionError):  # the last for brackets without end
         return None
 
 

@@ -4,8 +4,10 @@ Leases: a file per process and root, locked for the process's life. Across conta
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
+import threading
 import time
 import uuid
 from contextlib import suppress
@@ -13,13 +15,22 @@ from typing import Any
 
 import msgspec
 
-from sessionlog_handlers.pipeline.files import make_directory, open_lock_file, open_regular, read_json, write_all
+from sessionlog_handlers.pipeline.files import (
+    is_missing,
+    make_directory,
+    open_lock_file,
+    open_regular,
+    read_json,
+    write_all,
+)
 
 try:
     import fcntl as locking
 except ImportError:  # Windows has no shared locks without pywin32; there a process id has to do
     locking = None  # type: ignore[assignment]  # the module is replaced by its absence
 fcntl: Any = locking
+
+MOST_SWEPT = 1000  # leases looked at when one is taken: some 20 ms
 
 
 class Lease:
@@ -35,6 +46,9 @@ class Lease:
         self.name = ""
         self._descriptor = -1
         self._content: dict[str, Any] = {}  # written last
+        self._swept = False
+        # The keeper's thread writes while the listener's gives the lease back, and the number is somebody else's then.
+        self._lock = threading.RLock()
 
     @property
     def is_held(self) -> bool:
@@ -43,16 +57,23 @@ class Lease:
 
     def take(self) -> str:
         """
-        Take the lease, if it is not taken yet, and give its name.
+        Take the lease, if it is not taken yet, and give its name. The first time, those of dead processes go.
 
         The file is locked before it gets its name: a lease without a lock is a dead process's.
 
         Raises:
             OSError: If the directory can't be made or written.
         """
-        if self._descriptor >= 0:
+        with self._lock:
+            if self._descriptor < 0:
+                self._take()
             return self.name
+
+    def _take(self) -> None:
         make_directory(self.directory)
+        if not self._swept:
+            self._swept = True
+            sweep(self.directory, MOST_SWEPT)
         name = uuid.uuid4().hex
         temporary = os.path.join(self.directory, f".{name}.tmp")
         descriptor = open_lock_file(temporary)
@@ -67,35 +88,40 @@ class Lease:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        self.name, self._descriptor = name, descriptor
-        return name
+        self.name, self._descriptor, self._content = name, descriptor, {}
 
     def write(self, content: dict[str, Any]) -> None:
         """
         Put what other processes may know of this one into the lease: its counters.
         """
-        if self._descriptor < 0 or content == self._content:
-            return
-        self._content = content
         encoded = msgspec.json.encode({"pid": os.getpid(), "host": socket.gethostname(), **content})
-        with suppress(OSError):
-            os.pwrite(self._descriptor, encoded, 0)
-            os.ftruncate(self._descriptor, len(encoded))
+        with self._lock:
+            if self._descriptor < 0 or content == self._content:
+                return
+            self._content = content
+            with suppress(OSError):
+                os.pwrite(self._descriptor, encoded, 0)
+                os.ftruncate(self._descriptor, len(encoded))
 
     def give_back(self) -> None:
         """
         Remove the lease and its descriptor.
         """
-        if self._descriptor < 0:
-            return
-        with suppress(OSError):
-            os.unlink(os.path.join(self.directory, self.name))
-        self.forget()
+        with self._lock:
+            if self._descriptor < 0:
+                return
+            with suppress(OSError):
+                os.unlink(os.path.join(self.directory, self.name))
+            self._close()
 
     def forget(self) -> None:
         """
         In a forked child: close the inherited descriptor, so that the parent's lease ends with the parent.
         """
+        self._lock = threading.RLock()  # a thread that the child does not have may have held it
+        self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor, self.name = self._descriptor, -1, ""
         if descriptor >= 0:
             with suppress(OSError):
@@ -111,8 +137,10 @@ def is_alive(directory: str, name: str) -> bool:
     path = os.path.join(directory, name)
     try:
         descriptor = open_regular(path)
-    except (OSError, ValueError):  # the latter for a name that no file can have
+    except ValueError:  # a name that no file can have
         return False
+    except OSError as error:
+        return not is_missing(error)  # where descriptors are short, for example, nothing is known of the process
     try:
         if fcntl is None:
             return _process_exists(read_lease(directory, name))
@@ -141,15 +169,27 @@ def _process_exists(content: dict[str, Any]) -> bool:
     return isinstance(pid, int) and psutil.pid_exists(pid)
 
 
-def sweep(directory: str) -> int:
+def sweep(directory: str, most: int | None = None) -> int:
     """
     Remove the leases of dead processes and give their number.
+
+    Args:
+        directory: A root's folder of leases.
+
+        most: How many leases are looked at; None for all.
     """
-    removed = 0
-    with suppress(OSError):
-        for name in os.listdir(directory):
-            if not name.startswith(".") and not is_alive(directory, name):
-                with suppress(OSError):
-                    os.unlink(os.path.join(directory, name))
-                    removed += 1
-    return removed
+    with suppress(OSError), os.scandir(directory) as entries:
+        names = [entry.name for entry in itertools.islice(entries, most)]
+        return sum(_remove(directory, name) for name in names if not name.startswith("."))
+    return 0
+
+
+def _remove(directory: str, name: str) -> bool:
+    """Remove a lease if its process is dead."""
+    if is_alive(directory, name):
+        return False
+    try:
+        os.unlink(os.path.join(directory, name))
+    except OSError:
+        return False
+    return True

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 
 from sessionlog_handlers.formats.encoding import encode_object
-from sessionlog_handlers.pipeline.files import read_json, replace_file
+from sessionlog_handlers.pipeline.files import load_json, read_json, replace_file
 
 VERSION = 1
-State = Literal["running", "ended", "crashed"]
 MAX_HISTORY = 1000  # level changes kept; the first ones and the newest matter, a runaway loop does not
 
 
@@ -98,9 +97,19 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
 def read_metadata(path: str) -> Metadata | None:
     """
-    Read the file; None if it is not there or is none of ours.
+    Read the file; None if it is not there, can't be read or is none of ours.
     """
     return read_json(path, Metadata, strict=False)
+
+
+def load_metadata(path: str) -> Metadata | None:
+    """
+    As `read_metadata`, for whoever goes on with the session and will replace the file.
+
+    Raises:
+        OSError: If it is there and can't be read now.
+    """
+    return load_json(path, Metadata, strict=False)
 
 
 def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sessionlog_handlers.pipeline import files
 from sessionlog_handlers.pipeline.files import (
     NotRegularError,
+    load_json,
     make_directory,
     make_root,
     open_for_append,
@@ -133,6 +134,23 @@ class TestReading:
         with pytest.raises(OSError, match=re.escape(str(path))):
             read_private(str(path))
         assert read_json(str(path), dict[str, Any]) is None
+        assert load_json(str(path), dict[str, Any]) is None
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES])
+    def test_what_can_not_be_read_now(self, tmp_path, monkeypatch, number):
+        """
+        A file that can't be read now is None for a reader, and an error for whoever would replace it.
+        """
+        path = tmp_path / "a.json"
+        path.write_bytes(b"[1]")
+
+        def fail(path: str, flags: int) -> int:
+            raise OSError(number, os.strerror(number), path)
+
+        monkeypatch.setattr(files.os, "open", fail)
+        assert read_json(str(path), list[int]) is None
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            load_json(str(path), list[int])
 
     def test_device_is_not_read(self):
         """
@@ -147,6 +165,9 @@ class TestReading:
         """
         assert read_private(str(tmp_path / "a")) is None
         assert read_json(str(tmp_path / "b" / "a"), list[int]) is None
+        (tmp_path / "file").write_bytes(b"")
+        for name in ("a", "file/a", "x" * 300, "a\0b"):
+            assert load_json(str(tmp_path / name), list[int]) is None
 
     @pytest.mark.parametrize(
         "content",

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from helpers import child_environment, run_python, wait_until
 
+from sessionlog_handlers.pipeline import leases as module
 from sessionlog_handlers.pipeline.files import NotRegularError
-from sessionlog_handlers.pipeline.leases import Lease, is_alive, read_lease, sweep
+from sessionlog_handlers.pipeline.leases import MOST_SWEPT, Lease, is_alive, read_lease, sweep
 
 HOLDER = """
 import sys
@@ -94,6 +97,94 @@ class TestLease:
         lease.write({"stats": {"written": 1}})
         assert read_lease(directory, name)["stats"] == {"written": 1}
         assert read_lease(directory, name)["pid"] == os.getpid()
+        lease.give_back()
+
+    def test_dead_ones_go(self, directory):
+        """
+        Whoever takes a lease removes those of dead processes, once, and not more than a few at a time.
+        """
+        os.mkdir(directory)
+        for number in range(MOST_SWEPT + 10):
+            with open(os.path.join(directory, f"dead{number}"), "wb"):
+                pass
+        other, lease = Lease(directory), Lease(directory)
+        other.take()
+        assert len(os.listdir(directory)) == 11
+        lease.take()
+        assert sorted(os.listdir(directory)) == sorted([other.name, lease.name])
+        lease.give_back()
+        with open(os.path.join(directory, "dead"), "wb"):
+            pass
+        lease.take()
+        assert len(os.listdir(directory)) == 3
+        lease.give_back()
+        other.give_back()
+
+    def test_no_descriptor_is_no_death(self, directory, monkeypatch):
+        """
+        A process whose lease can't be looked at, for want of a descriptor, is not taken for dead.
+        """
+        lease = Lease(directory)
+        name = lease.take()
+
+        def fail(path: str) -> int:
+            raise OSError(errno.EMFILE, "Too many open files", path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "open_regular", fail)
+            assert is_alive(directory, name)
+            assert sweep(directory) == 0
+        lease.give_back()
+
+    def test_given_back_while_written(self, directory, tmp_path, monkeypatch):
+        """
+        A lease that is given back while its counters are written never cuts the file that gets its descriptor next.
+        """
+        lease = Lease(directory)
+        lease.take()
+        truncate = os.ftruncate
+        other = tmp_path / "other"
+        other.write_bytes(b"x" * 10_000)
+        opened = []
+
+        def give_back() -> None:
+            lease.give_back()
+            opened.append(os.open(other, os.O_RDWR))
+
+        thread = threading.Thread(target=give_back)
+
+        def slow(descriptor: int, size: int) -> None:
+            thread.start()
+            thread.join(0.2)
+            truncate(descriptor, size)
+
+        monkeypatch.setattr(module.os, "ftruncate", slow)
+        lease.write({"stats": {}})
+        thread.join()
+        os.close(opened[0])
+        assert len(other.read_bytes()) == 10_000
+        assert not lease.is_held
+
+    def test_forgotten_while_written(self, directory):
+        """
+        A child that was forked while another thread wrote the lease forgets it without waiting for that thread.
+        """
+        lease = Lease(directory)
+        lease.take()
+        held, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lease._lock:
+                held.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        lease.forget()
+        assert lease.take()
+        done.set()
+        thread.join()
         lease.give_back()
 
     def test_child_leaves_the_parents_lease(self, directory):
