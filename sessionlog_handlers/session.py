@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from sessionlog_handlers import context
 from sessionlog_handlers.events import EventType
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
-from sessionlog_handlers.formats.encoding import safe_repr
+from sessionlog_handlers.formats.encoding import freeze, safe_repr
 from sessionlog_handlers.levels import SessionLevel, severity_name
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.channel import Channel
@@ -27,9 +27,13 @@ from sessionlog_handlers.settings.values import parse_severity
 
 EVENT_LOGGER = "sessionlog.session"  # where the rare events are offered to all other handlers
 TAKEN = "_sessionlog"  # the record's attribute that says which roots have it already
-BY_ALL = "*"
+BY_ALL = ("*",)
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
+
+# The `with` blocks around this context's code, the innermost last. Not kept in the session, which tasks share: each of
+# them goes back to what was current in itself.
+_blocks: ContextVar[tuple[tuple[Session, Token[Any]], ...]] = ContextVar("sessionlog_blocks", default=())
 
 
 class Session(Channel):
@@ -40,10 +44,10 @@ class Session(Channel):
     (`AuditWriteError`, asked for by configuration, excepted), and costs next to nothing for what the level leaves out.
 
     As a context manager it is current for its block, and ends with it: ``return``, ``exception NAME``, ``exit CODE`` or
-    ``signal SIGINT`` is the reason.
+    ``signal SIGINT`` is the reason. Where several blocks hold it, in one task or many, the last one to be left ends it.
     """
 
-    __slots__ = ("_prompted", "_tokens")
+    __slots__ = ("_held", "_prompted")
 
     root: OpenSessions
 
@@ -51,7 +55,7 @@ class Session(Channel):
         self, root: OpenSessions, session_id: str, paths: SessionPaths, table: RouteTable, implicit: bool = False
     ) -> None:
         super().__init__(root, session_id, paths, table, implicit)
-        self._tokens: list[Token[Any]] = []  # one for each `with` block that it is current in
+        self._held = 0  # `with` blocks, of all tasks and threads
         self._prompted = False
 
     @property
@@ -71,7 +75,7 @@ class Session(Channel):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the app said of the session when it started it."""
+        """What the app said of the session when it started it, as the plain values of its first line."""
         return MappingProxyType(self.app_metadata)
 
     def __repr__(self) -> str:
@@ -91,37 +95,39 @@ class Session(Channel):
             AuditWriteError: If the event is audited, and the handler was told to wait and to raise (``audit_durability:
                 sync``, ``audit_on_error: raise``).
         """
-        try:
-            route = self.table.event(name)
-            if route is not None:
-                self._log(route, data)
-        except AuditWriteError:
-            raise
-        except Exception as error:
-            self._failed(error)
+        self._log(name, data)
 
     async def aevent(self, name: str, /, **data: Any) -> None:
         """
         Log an event from a coroutine. Where `event` would wait for the disk, this waits without blocking the loop.
 
+        It waits in a thread of the loop's default executor, one for each call that waits.
+
         Raises:
             AuditWriteError: As `event`.
         """
+        accepted = False
         try:
             route = self.table.event(name)
-            if route is None or not self.accept_event(route, data):
+            accepted = route is not None and self.accept_event(route, data)
+            if route is None or not accepted:
                 return
             self._offer(route, data)
             if self._waits_for(route):
                 import asyncio  # only who runs a loop needs it
 
-                barrier = self.root.durable_barrier(self)
-                reached = await asyncio.to_thread(barrier.wait, self.root.settings.audit_timeout)
-                self._check(name, reached, barrier.error)
+                failure: Exception | None = None
+                try:
+                    barrier = self.root.durable_barrier(self)
+                    reached = await asyncio.to_thread(barrier.wait, self.root.settings.audit_timeout)
+                    failure = barrier.error
+                except Exception as error:  # an executor that is shut down, for example
+                    reached, failure = False, error
+                self._check(name, reached, failure)
         except AuditWriteError:
             raise
         except Exception as error:
-            self._failed(error)
+            self._failed(error, accepted)
 
     def output(self, content: bytes) -> None:
         """
@@ -130,12 +136,7 @@ class Session(Channel):
         Args:
             content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
-        try:
-            route = self.table.event("output")
-            if route is not None:
-                self.accept_bytes(route, content)
-        except Exception as error:
-            self._failed(error)
+        self._bytes("output", content)
 
     def input(self, content: bytes) -> None:
         """
@@ -144,8 +145,11 @@ class Session(Channel):
         Args:
             content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
+        self._bytes("input", content)
+
+    def _bytes(self, name: str, content: bytes) -> None:
         try:
-            route = self.table.event("input")
+            route = self.table.event(name)
             if route is not None:
                 self.accept_bytes(route, content)
         except Exception as error:
@@ -175,18 +179,17 @@ class Session(Channel):
             data: More named fields.
         """
         try:
-            route = self.table.event("error")
-            if route is None:
-                return
+            if self.table.event("error") is None:
+                return  # before a traceback is made for nothing
+            exc = None
             if isinstance(error, BaseException):
-                data = {**data, "type": type(error).__name__, "error": _text_of(error)}
-                self._log(route, data, exc=_traceback_of(error))
-            else:
-                self._log(route, {**data, "error": _text_of(error)})
-        except AuditWriteError:
-            raise
+                exc = _traceback_of(error)
+                data["type"] = type(error).__name__
+            data["error"] = _text_of(error)
         except Exception as failure:
             self._failed(failure)
+            return
+        self._log("error", data, exc)
 
     def set_level(self, level: SessionLevel | str) -> None:
         """
@@ -231,18 +234,29 @@ class Session(Channel):
 
             data: More named fields for the last line.
         """
-        if self.root.end(self, str(reason), data):
+        reason = _text_of(reason)
+        if self.root.end(self, reason, freeze(data) if data else data):
             self._offer_event("session_end", {"reason": reason, **data})
 
     def __enter__(self) -> Session:
-        self._tokens.append(context.enter(self))
+        with self.root.lock:
+            self._held += 1
+        _blocks.set((*_blocks.get(), (self, context.enter(self))))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        context.leave(self._tokens.pop())
-        if not self._tokens:
+        blocks = _blocks.get()
+        at = next((at for at in reversed(range(len(blocks))) if blocks[at][0] is self), None)
+        if at is not None:
+            _blocks.set(blocks[:at] + blocks[at + 1 :])
+            context.leave(blocks[at][1])
+        # Else the block was entered in another context, such as that of a fixture, and nothing is current here by it.
+        with self.root.lock:
+            self._held -= 1
+            is_last = self._held <= 0
+        if is_last:
             self.end(_reason(error))
 
     async def __aenter__(self) -> Session:
@@ -253,19 +267,35 @@ class Session(Channel):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _log(self, route: Route, data: Mapping[str, Any], exc: str | None = None) -> None:
-        if not self.accept_event(route, data, exc):
-            return
-        self._offer(route, data)
-        if self._waits_for(route) and not in_running_loop():
-            barrier = self.root.durable_barrier(self)
-            self._check(route.event, barrier.wait(self.root.settings.audit_timeout), barrier.error)
+    def _log(self, name: str, data: Mapping[str, Any], exc: str | None = None) -> None:
+        accepted = False
+        try:
+            route = self.table.event(name)
+            accepted = route is not None and self.accept_event(route, data, exc)
+            if route is None or not accepted:
+                return
+            self._offer(route, data)
+            if self._waits_for(route) and not in_running_loop():
+                failure: Exception | None = None
+                try:
+                    barrier = self.root.durable_barrier(self)
+                    reached = barrier.wait(self.root.settings.audit_timeout)
+                    failure = barrier.error
+                except Exception as error:  # no thread can be started, for example
+                    reached, failure = False, error
+                self._check(name, reached, failure)
+        except AuditWriteError:
+            raise
+        except Exception as error:
+            self._failed(error, accepted)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, accepted: bool = False) -> None:
         """Nothing that is wrong with an event may reach the app that logs it."""
-        self.root.losses.count(self, "error")
+        if not accepted:  # else its line is written, and must not be counted as lost
+            self.root.losses.count(self, "error")
+        what = "was taken, and then failed" if accepted else "was not taken"
         self.root.reporter.report(
-            f"event {type(error).__name__}", f"an event of session {self.id!r} was not taken: {safe_repr(error):.200}"
+            f"event {type(error).__name__}", f"an event of session {self.id!r} {what}: {safe_repr(error):.200}"
         )
 
     def _waits_for(self, route: Route) -> bool:
@@ -325,7 +355,8 @@ def start_session(
 
         severity: Leave out what is below: ``debug``, ``info``, ``warning``, ``error``. (default: the handler's)
 
-        metadata: What the app wants to remember of the session, for ``metadata.json`` and the first line.
+        metadata: What the app wants to remember of the session, for ``metadata.json`` and the first line. Its values
+            are those of the call, made plain as in any line.
 
         command: What runs in the session, as arguments or as text.
 
@@ -343,8 +374,11 @@ def start_session(
     threshold = None if severity is None else parse_severity(severity)
     if metadata is not None and not isinstance(metadata, Mapping):
         raise ConfigurationError(f"metadata is a mapping, and {safe_repr(metadata):.60} is {type(metadata).__name__}")
+    frozen = freeze({"metadata": metadata or {}, "command": command})
     root = lifecycle.find_root(handler, Session)
-    session, is_new = root.open(id, level=wanted, severity=threshold, metadata=metadata, command=command)
+    session, is_new = root.open(
+        id, level=wanted, severity=threshold, metadata=frozen.get("metadata"), command=frozen.get("command")
+    )
     if not isinstance(session, Session):
         raise TypeError(
             f"this root keeps {type(session).__name__}, not Session"

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import contextvars
 import json
 import logging
 import sys
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import read_lines, run_python, wait_until, watchdog
@@ -186,6 +188,29 @@ class TestStart:
         metadata = metadata_of(logs / "abc")
         assert (metadata["metadata"], metadata["command"]) == (start["metadata"], start["command"])
 
+    def test_metadata_is_that_of_the_call(self, handler, logs):
+        """
+        What is in the metadata is made plain by the caller, so later changes don't show and no other thread sees it.
+        """
+        threads = []
+
+        class Value:
+            def __repr__(self) -> str:
+                threads.append(threading.current_thread())
+                return "a value"
+
+        given = {"list": [1], "value": Value(), "surrogate": "\ud800", "number": float("nan"), 7: (1, 2)}
+        command = ["bash"]
+        session = start_session("abc", metadata=given, command=command)
+        given["list"].append("too late")
+        command.append("too late")
+        plain = {"list": [1], "value": "a value", "surrogate": "\ud800", "number": "NaN", "7": [1, 2]}
+        assert session.metadata == plain
+        handler.flush()
+        start = lines_of(logs / "abc")[0]["data"]
+        assert (start["metadata"], start["command"]) == (plain, ["bash"])
+        assert set(threads) == {threading.main_thread()}
+
     def test_handler_by_object_and_name(self, make, tmp_path):
         """
         A session is served by the handler that is given, by its name or itself; by default by the newest.
@@ -301,6 +326,58 @@ class TestBlocks:
         assert session.closed
         handler.flush()
         assert told(logs / "abc") == ["session_start", "inner", "outer", "session_end"]
+
+    def test_tasks_that_share_a_session(self, handler, logs):
+        """
+        Each task goes back to what was current in itself, in whatever order they leave, and the last one ends it.
+        """
+        back = {}
+
+        async def visit(name: str, *, enters: float, leaves: float) -> None:
+            await asyncio.sleep(enters)
+            async with start_session("room") as room:
+                await asyncio.sleep(leaves - enters)
+                assert current_session() is room
+                assert not room.closed
+            back[name] = current_session(), room.closed
+
+        async def main() -> None:
+            with start_session("outer") as outer:
+                await asyncio.gather(visit("a", enters=0, leaves=0.05), visit("b", enters=0.02, leaves=0.1))
+                assert back == {"a": (outer, False), "b": (outer, True)}
+                assert not outer.closed
+
+        asyncio.run(main())
+        handler.flush()
+        assert events_of(logs / "room") == ["session_start", "session_end"]
+        assert events_of(logs / "outer") == ["session_start", "session_end"]
+
+    def test_threads_that_share_a_session(self, handler, logs, quick_switches):
+        """
+        Threads that enter and leave a session all the time leave it open as long as one of them is in it.
+        """
+
+        def work() -> None:
+            for _ in range(200):
+                with session:
+                    assert not session.closed
+
+        with watchdog(60), start_session("abc") as session, SessionExecutor(8) as executor:
+            for job in [executor.submit(work) for _ in range(8)]:
+                job.result()
+            assert not session.closed
+        assert session.closed
+
+    def test_left_in_another_context(self, handler):
+        """
+        A block that is left where it was not entered ends its session, and leaves alone what is current there.
+        """
+        session = start_session("abc")
+        contextvars.Context().run(session.__enter__)
+        with start_session("here") as here:
+            session.__exit__(None, None, None)
+            assert current_session() is here
+        assert session.closed
 
     def test_two_sessions_nested(self, handler, logger, logs):
         """
@@ -854,6 +931,35 @@ class TestEnd:
         assert data["reason"] == "done"
         assert (data["seconds"], data["level"], data["data"]) == ("mine", "l", {"a": 1})
 
+    def test_data_is_that_of_the_call(self, make, logs):
+        """
+        What changes after the call does not show in the last line, however late that is written.
+        """
+        handler = make(end_linger=0.1)
+        session = start_session("abc")
+        pictures = ["a.png"]
+        session.end("converted", pictures=pictures)
+        pictures.append("too late")
+        wait_until(lambda: session.closed)
+        handler.flush()
+        assert lines_of(logs / "abc")[-1]["data"]["pictures"] == ["a.png"]
+
+    def test_reason_without_a_text(self, handler, logs):
+        """
+        A reason of any type is its text, also where that can't be made.
+        """
+
+        class Reason:
+            def __str__(self) -> str:
+                raise ValueError
+
+            __repr__ = __str__
+
+        start_session("a").end(Reason())
+        start_session("b").end(7)
+        handler.flush()
+        assert [lines_of(logs / name)[-1]["data"]["reason"] for name in "ab"] == ["<unprintable Reason object>", "7"]
+
     def test_ended_in_its_block(self, handler, logs):
         """
         A session that is ended by hand in its block is not ended again when it is left.
@@ -1398,6 +1504,66 @@ class TestAuditDurability:
         asyncio.run(main())
         handler.flush()
         assert "completion" in events_of(logs / "abc")
+
+    @pytest.mark.parametrize("on_error", ["continue", "raise"])
+    def test_nothing_to_wait_in(self, make, logs, capsys, on_error):
+        """
+        Where no thread can wait, the event is not known to be on the disk; it is written, and so not counted as lost.
+        """
+        handler = make(audit_durability="sync", audit_on_error=on_error)
+        session = start_session("abc")
+        raised = pytest.raises(AuditWriteError, match="after shutdown")
+
+        async def main() -> None:
+            executor = ThreadPoolExecutor(1)
+            asyncio.get_running_loop().set_default_executor(executor)
+            executor.shutdown()
+            with raised if on_error == "raise" else contextlib.nullcontext():
+                await session.aevent("completion")
+
+        asyncio.run(main())
+        handler.flush()
+        assert events_of(logs / "abc") == ["session_start", "completion"]
+        assert handler.stats()["dropped"] == {}
+        assert "not known to be on the disk: cannot schedule" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("on_error", ["continue", "raise"])
+    def test_no_barrier(self, make, logs, capsys, monkeypatch, on_error):
+        """
+        As much holds for `event`, where what it would wait for can't be had.
+        """
+        handler = make(audit_durability="sync", audit_on_error=on_error)
+        session = start_session("abc")
+
+        def no_barrier(channel: object) -> None:
+            raise RuntimeError("no more threads")
+
+        monkeypatch.setattr(handler.root, "durable_barrier", no_barrier)
+        raised = pytest.raises(AuditWriteError, match="no more threads")
+        with raised if on_error == "raise" else contextlib.nullcontext():
+            session.event("completion")
+        handler.flush()
+        assert events_of(logs / "abc") == ["session_start", "completion"]
+        assert handler.stats()["dropped"] == {}
+        assert "not known to be on the disk: no more threads" in capsys.readouterr().err
+
+    def test_accepted_is_not_lost(self, handler, logs, capsys, monkeypatch):
+        """
+        What fails after an event was taken is told of; its line is there, so nothing is counted as lost.
+        """
+        session = start_session("abc")
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("behind the line")
+
+        monkeypatch.setattr(type(session), "_offer", fail)
+        session.event("completion")
+        asyncio.run(session.aevent("completion"))
+        monkeypatch.undo()
+        handler.flush()
+        assert events_of(logs / "abc") == ["session_start", "completion", "completion"]
+        assert handler.stats()["dropped"] == {}
+        assert "was taken, and then failed: RuntimeError('behind the line')" in capsys.readouterr().err
 
     def test_aevent_without_waiting(self, handler, logs):
         """

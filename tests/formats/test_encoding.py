@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import any_texts, json_objects
 
-from sessionlog_handlers.formats.encoding import encode_object, encode_text
+from sessionlog_handlers.formats.encoding import encode_object, encode_text, freeze
 
 TERMINAL_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -281,6 +281,37 @@ class TestMaxBytes:
         finally:
             tracemalloc.stop()
         assert peak < 20_000_000
+
+
+class TestFreeze:
+    @given(json_objects)
+    def test_plain_stays(self, fields: dict[str, Any]) -> None:
+        """
+        What is plain already stays as it is, in containers of its own.
+        """
+        assert freeze(fields) == fields
+
+    def test_is_what_is_written(self) -> None:
+        """
+        Everything else becomes what its line says.
+        """
+        values = [1]
+        frozen = freeze({"a": values, "b": float("inf"), "c": Unprintable(), "d": "\ud800", 5: Colour.RED})
+        values.append(2)
+        assert frozen == {
+            "a": [1],
+            "b": "Infinity",
+            "c": "<unprintable Unprintable object>",
+            "d": "\ud800",
+            "5": "red",
+        }
+
+    def test_never_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Where not even that is possible, what went wrong stands in the place of the fields.
+        """
+        monkeypatch.setattr("sessionlog_handlers.formats.encoding.encode_object", lambda fields: b"no JSON")
+        assert [*freeze({"a": 1})] == ["format_error"]
 
 
 class TestEncodeText:
