@@ -4,8 +4,10 @@ What a configuration names: `SessionHandler`, a log per session; `SessionRotatin
 
 from __future__ import annotations
 
+import locale
 import logging
 import os
+import stat
 import warnings
 from contextlib import suppress
 from logging.handlers import BaseRotatingHandler, RotatingFileHandler
@@ -31,7 +33,7 @@ class SessionHandler(logging.Handler):
     Write each record to the log of the session it belongs to.
 
     A plain handler that owns its queue, its thread and its files, so that `logging.config.dictConfig` treats it alike
-    on every Python. `emit` never raises and never waits for a disk. `close` writes what is queued and gives everything
+    on every Python. `emit` never raises, and waits for no disk. `close` writes what is queued and gives everything
     back; the next record brings the handler to life again.
 
     Args:
@@ -54,6 +56,8 @@ class SessionHandler(logging.Handler):
         if settings.on_error == "raise" and settings.enabled:
             make_root(str(settings.directory), settings.directory_mode)
         self.settings = settings
+        self._name = None  # whoever looks for a handler by its name may come before the base class sets it
+        self._place = os.path.abspath(settings.single_file or settings.directory)
         self.root = lifecycle.root_for(settings, self, Session)
         super().__init__()  # last: what could not be made must not be registered with `logging`
 
@@ -96,16 +100,16 @@ class SessionHandler(logging.Handler):
         Take a record into its session's log. Never raises.
         """
         try:
-            taken = record.__dict__.get(TAKEN)
+            taken = record.__dict__.get(TAKEN, ())
             root = self.root
-            if taken == BY_ALL or taken == root.directory or not self.settings.enabled:
+            if self._place in taken or taken == BY_ALL or not self.settings.enabled:
                 return
             channel = root.find(record)
             if channel is not None:
                 channel.accept_record(record)
                 record.__dict__.setdefault("session_id", channel.id)  # for the handlers that come after
             # A handler on two loggers, or an older one of the same root, sees the record again.
-            record.__dict__[TAKEN] = root.directory
+            record.__dict__[TAKEN] = (*taken, self._place)
         except Exception as error:
             self._failed(record, error)
 
@@ -127,7 +131,8 @@ class SessionHandler(logging.Handler):
 
     def close(self) -> None:
         """
-        Write what is queued, stop the threads and give every descriptor back. Idempotent; sessions stay open.
+        Write what is queued, stop the threads and give every descriptor back. Idempotent; sessions stay open, and while
+        one is, its lease is kept.
 
         The next record starts all of it again: another library's configuration closes handlers that stay attached.
         """
@@ -158,7 +163,8 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
 
         backupCount: How many old files are kept. (default: 0)
 
-        encoding: Of the text. (default: UTF-8)
+        encoding: Of the text; a byte order mark stands only at a file's beginning. ``locale`` is the system's own.
+            (default: UTF-8)
 
         delay: Whether to open the file with the first record only. (default: False)
 
@@ -174,6 +180,8 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
 
     Raises:
         ConfigurationError: If *maxBytes* is no size or *when* no time unit.
+
+        LookupError: If *encoding* is not known.
 
         OSError: If the file can't be opened, unless *delay*.
     """
@@ -198,7 +206,9 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
             raise ConfigurationError(f"{when!r} is no time unit; choose S, M, H, D, midnight or W0 to W6", "when")
         mode = "a" if max_bytes > 0 else mode
         filename = os.path.expanduser(filename)
-        BaseRotatingHandler.__init__(self, filename, mode, encoding=encoding or "utf-8", delay=True, errors=errors)
+        encoding = locale.getencoding() if encoding == "locale" else encoding or "utf-8"
+        mark, line_end = _marks_of(encoding)
+        BaseRotatingHandler.__init__(self, filename, mode, encoding=encoding, delay=True, errors=errors)
         self._prepare(
             RotationPolicy(max_bytes=max_bytes, backup_count=backupCount, when=when, interval=interval, utc=utc),
             file_mode,
@@ -207,6 +217,9 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         self.maxBytes = max_bytes
         self.backupCount = backupCount
         self.terminator = "\n"
+        self._mark = mark
+        self._formatted: tuple[logging.LogRecord, str] | None = None  # what `emit` is about to write
+        self._ends_lines_as_ascii = line_end == b"\n"
         self._devices = True
         self._open_flags = {"w": os.O_TRUNC, "x": os.O_EXCL}.get(mode[:1], 0)
         self._file_lock = FileLock(self.getLockFilename(None))
@@ -219,37 +232,59 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         self._file_lock.forget()
         self.release_file()
 
-    def format_bytes(self, record: logging.LogRecord) -> bytes:
+    def ready(self) -> os.stat_result:
         """
-        The record's line as it will be in the file.
+        Make sure that the right file is open, and give its state.
         """
-        text = self.format(record) + self.terminator
-        return text.encode(self.encoding or "utf-8", self.errors or "backslashreplace")
+        found = super().ready()
+        if not self._ends_lines_as_ascii:
+            self._torn = False  # a single byte would not end a line, but shift all that follow
+        return found
 
     def emit(self, record: logging.LogRecord) -> None:
         """
         Append the record, starting a new file before it if it is time.
         """
         try:
-            line = self.format_bytes(record)
+            text = self.format(record)
+            line = (text + self.terminator).encode(self.encoding or "utf-8", self.errors or "backslashreplace")
             with self._file_lock.hold() as locked:
                 self.ready()
+                self._formatted = record, text
                 if locked and self.shouldRollover(record):
                     self.doRollover()
+                if self._mark and not self._is_at_start():
+                    line = line.removeprefix(self._mark)
                 self.append([line], rotate=False)
             if self.error:
                 raise self.error
         except Exception:
             self.handleError(record)
+        finally:
+            self._formatted = None
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """
         Whether a new file is due before the record, by the standard library's own rule for its size.
         """
         found = self.ready()
+        if not stat.S_ISREG(found.st_mode):
+            return False
         if self.rotation.backup_count > 0 and found.st_size and self.rotation.is_over(found.st_mtime):
             return True
-        return bool(RotatingFileHandler.shouldRollover(self, record))
+        if self.maxBytes <= 0:
+            return False
+        known = self._formatted
+        text = known[1] if known is not None and known[0] is record else None
+        if not found.st_size and (text is None or len(text) + 1 >= self.maxBytes):
+            # Whether a record that is longer than a file may be makes an empty one old depends on the Python.
+            return bool(RotatingFileHandler.shouldRollover(self, record))
+        size = len(self.format(record) if text is None else text) + 1
+        return found.st_size + size >= self.maxBytes
+
+    def _is_at_start(self) -> bool:
+        found = self.ready()
+        return stat.S_ISREG(found.st_mode) and not found.st_size
 
     def doRollover(self) -> None:
         """
@@ -270,3 +305,10 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
         self.release_file()
         self._file_lock.close()
         logging.Handler.close(self)
+
+
+def _marks_of(encoding: str) -> tuple[bytes, bytes]:
+    """The byte order mark that an encoder begins with, and a line end without it."""
+    once, twice = "\n".encode(encoding), "\n\n".encode(encoding)
+    size = 2 * len(once) - len(twice)
+    return once[:size], once[size:]

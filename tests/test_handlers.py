@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gc
 import gzip
+import locale
 import logging
 import logging.handlers
 import os
+import pickle
 import shutil
 import stat
 import sys
@@ -18,6 +20,7 @@ from helpers import read_lines, run_python, wait_until, watchdog
 
 from sessionlog_handlers import SessionHandler, SessionRotatingFileHandler, start_session
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
+from sessionlog_handlers.pipeline import lifecycle
 
 
 @pytest.fixture
@@ -196,6 +199,42 @@ class TestPlainHandler:
         logger.info("outside")
         assert seen == ["xyz", "abc"]
 
+    def test_once_for_each_root(self, logger, tmp_path):
+        """
+        A handler on two loggers takes a record once, also when one of another root has taken it in between.
+        """
+        second = SessionHandler(tmp_path / "second", linger=0, default_session="abc")
+        first = SessionHandler(tmp_path / "first", linger=0, default_session="abc")
+        child = logger.getChild("child")
+        child.addHandler(first)
+        logger.addHandler(second)
+        logger.addHandler(first)
+        child.warning("hello")
+        for handler, name in ((first, "first"), (second, "second")):
+            handler.flush()
+            assert messages(read_lines(tmp_path / name / "abc" / "session.log")) == ["hello"]
+
+    def test_record_can_be_pickled(self, handler, logger):
+        """
+        What a handler notes on a record goes with it to another process.
+        """
+        record = logging.LogRecord("x", logging.INFO, __file__, 1, "hello", (), None)
+        handler.handle(record)
+        assert pickle.loads(pickle.dumps(record)).__dict__ == record.__dict__
+
+    def test_two_files_of_one_directory(self, logger, tmp_path):
+        """
+        Handlers that write one file each take their records apart, though they have the same directory.
+        """
+        for name in ("a.log", "b.log"):
+            logger.addHandler(
+                SessionHandler(tmp_path / "logs", linger=0, default_session="abc", single_file=tmp_path / name)
+            )
+        logger.warning("hello")
+        for handler in logger.handlers:
+            handler.flush()
+        assert [messages(read_lines(tmp_path / name)) for name in ("a.log", "b.log")] == [["hello"], ["hello"]]
+
     def test_stats(self, handler, logger, lines):
         """
         At rest, what was accepted is what was written and dropped, by reason, and nothing is pending.
@@ -288,6 +327,21 @@ class TestLife:
         newer.handle(logging.LogRecord("test_handlers", logging.ERROR, __file__, 1, "2", (), None))
         newer.close()
         assert our_threads() == []
+
+    def test_looked_for_while_it_is_made(self, tmp_path, monkeypatch):
+        """
+        Whoever looks for a handler by its name finds nothing strange in one that another thread is making.
+        """
+        asked = []
+
+        def look() -> None:
+            with pytest.raises(LookupError, match="'other'") as caught:
+                start_session("abc", handler="other")
+            asked.append(caught.type)
+
+        monkeypatch.setattr(lifecycle, "capture_signals", look)
+        SessionHandler(tmp_path / "logs", capture_signals=True)
+        assert asked == [LookupError]
 
     def test_root_that_cannot_be_made(self, tmp_path):
         """
@@ -447,6 +501,100 @@ class TestOneFile:
         logger.info("next")
         assert log.read_bytes() == b"next\n"
         assert "UnicodeEncodeError" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "cp037", "iso2022_jp"])
+    def test_byte_order_mark(self, make, logger, tmp_path, encoding):
+        """
+        A byte order mark stands at a file's beginning only, whoever opens it again and however often it is rotated.
+        """
+        for _ in range(3):
+            make(encoding=encoding, maxBytes=60, backupCount=9)
+            logger.info("eins")
+            logger.info("zwei")
+        for path in tmp_path.glob("app.log*"):
+            content = path.read_bytes()
+            text = content.decode(encoding)
+            assert "\ufeff" not in text
+            assert content == text.encode(encoding)
+        files = sorted(tmp_path.glob("app.log.*"), reverse=True)
+        texts = [path.read_text(encoding) for path in [*files, tmp_path / "app.log"]]
+        assert "".join(texts) == "eins\nzwei\n" * 3
+
+    def test_encoding_of_several_writers(self, make, logger, tmp_path):
+        """
+        What another program appended is not taken for a torn line where a line end has two bytes.
+        """
+        make(encoding="utf-16")
+        logger.info("ours")
+        with open(tmp_path / "app.log", "ab") as other:
+            other.write("theirs\n".encode("utf-16-le" if sys.byteorder == "little" else "utf-16-be"))
+        logger.info("ours again")
+        assert (tmp_path / "app.log").read_text("utf-16") == "ours\ntheirs\nours again\n"
+
+    def test_encoding_of_the_locale(self, make, logger, tmp_path, monkeypatch):
+        """
+        ``locale`` is the system's own encoding.
+        """
+        monkeypatch.setattr(locale, "getencoding", lambda: "latin-1")
+        assert make(encoding="locale").encoding == "latin-1"
+        logger.info("gr\xfcn")
+        assert (tmp_path / "app.log").read_bytes() == b"gr\xfcn\n"
+
+    def test_unknown_encoding(self, tmp_path):
+        """
+        An encoding that is none is an error at once, and leaves no handler behind.
+        """
+        before = registered()
+        with pytest.raises(LookupError, match="utf-9"):
+            SessionRotatingFileHandler(tmp_path / "app.log", encoding="utf-9")
+        assert registered() == before
+        assert listing(tmp_path) == {}
+
+    @pytest.mark.parametrize("size", [10, 60, 1000])
+    def test_one_record_for_each_opening(self, tmp_path, size):
+        """
+        Programs that open the file, write one record and close it, rotate as they do with the standard library's class.
+        """
+        found = []
+        for cls in (logging.handlers.RotatingFileHandler, SessionRotatingFileHandler):
+            directory = tmp_path / cls.__name__
+            directory.mkdir()
+            for number in range(30):
+                handler = cls(directory / "app.log", maxBytes=size, backupCount=3, encoding="utf-8")
+                handler.handle(logging.LogRecord("x", logging.INFO, __file__, 1, "record %d gr\xfcn", (number,), None))
+                handler.close()
+            found.append(listing(directory))
+        assert found[0] == found[1]
+
+    def test_formats_once(self, make, logger):
+        """
+        Each record is formatted once, though its size is asked for before it is written.
+        """
+        formatted = []
+
+        class Formatter(logging.Formatter):
+            def format(self, record: logging.LogRecord) -> str:
+                formatted.append(record.getMessage())
+                return super().format(record)
+
+        handler = make(maxBytes=30, backupCount=3)
+        handler.setFormatter(Formatter())
+        for number in range(9):
+            logger.info("record %d", number)
+        assert formatted == [f"record {number}" for number in range(9)]
+
+    def test_asked_beforehand(self, make, tmp_path):
+        """
+        Whoever asks for a record that is not being written learns whether it would start a new file.
+        """
+        handler = make(maxBytes=30, backupCount=3)
+        short, long = (logging.LogRecord("x", logging.INFO, __file__, 1, "x" * size, (), None) for size in (5, 25))
+        handler.handle(short)
+        assert not handler.shouldRollover(short)
+        assert handler.shouldRollover(long)
+        with open(tmp_path / "app.log", "a") as other:
+            other.write("y" * 20 + "\n")
+        assert handler.shouldRollover(short)
 
     def test_delay(self, make, logger, tmp_path):
         """
