@@ -27,6 +27,8 @@ FRAME_EVENTS = frozenset({"session_start", "session_end", "session_crashed", "ch
 
 ORDINARY_RECORD = "log"  # the event's name in the line of a record that has none
 
+MAX_UNKNOWN_NAMES = 1024  # names; beyond it an unknown name is neither remembered nor warned of
+
 
 @dataclass(frozen=True, slots=True)
 class EventType:
@@ -135,6 +137,3 @@ class EventCatalogue:
                         stacklevel=4,
                     )
         return known
-
-
-MAX_UNKNOWN_NAMES = 1024  # names; beyond it an unknown name is neither remembered nor warned of

@@ -81,6 +81,14 @@ class TestCatalogue:
         with pytest.warns(SessionLogWarning, match="'undeployed'"):
             catalogue.get("undeployed")
 
+    def test_unknown_event_where_warnings_are_errors(self):
+        """
+        Where warnings are errors an unknown event is known all the same, and its caller not stopped.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert EventCatalogue().get("deployed").session_level is SessionLevel.SIGNALS
+
     def test_endless_unknown_names_are_forgotten(self):
         """
         However many unknown names come, only so many are remembered and warned of.
