@@ -54,7 +54,11 @@ class JsonLinesFormatter(BaseJsonFormatter):
         self._named_fields = tuple(field for field in self._required_fields if field not in _PLACED_FIELDS)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without a line end. Never raises for what a record contains, and leaves the record as it is."""
+        """
+        The line, without a line end. Leaves the record as it is, and never raises for what it contains.
+
+        What `process_log_record` of a subclass raises goes out, to the `handleError` of the handler.
+        """
         log_data: dict[str, Any] = {}
         self.add_fields(log_data, record, {})
         return self.serialize_log_record(self.process_log_record(log_data))
