@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from sessionlog_handlers.events import ORDINARY_RECORD
 from sessionlog_handlers.filters import Sampler
 from sessionlog_handlers.formats.line import Fields, Payload
 from sessionlog_handlers.formats.records import record_content
@@ -58,12 +59,12 @@ class Home(Protocol):
         """Queue an entry, or count it as lost and give False."""
         ...
 
-    def end(self, channel: Channel, reason: str) -> bool:
-        """End a session, and tell whether it still ran."""
+    def end_idle(self, channel: Channel) -> None:
+        """A session that began by a record alone had none for long."""
         ...
 
-    def forget(self, channel: Channel) -> None:
-        """A session's last line is written."""
+    def forget(self, channel: Channel, *, refused: bool = False) -> None:
+        """A session's last line is written, or it was refused because it had been ended."""
         ...
 
 
@@ -142,63 +143,90 @@ class Channel:
         """
         Take an event of the API. Gives False if it was refused.
         """
-        if route.sampled < 1.0 and not self._sample(route):
+        root = self.root  # once: it may change meanwhile, and what is frozen for one root is no good for another
+        now = route if route.layout is root.plan.settings.layout else self._rerouted(root, route)
+        if now is None or (now.sampled < 1.0 and not self._sample(now)):
             return False
-        return self._put(route, time.time(), route.type.level, self._freeze(route, route.event, data, msg, None, exc))
+        payload = self._freeze(root, now, now.event, data, msg, None, exc)
+        return self._put(root, now, time.time(), now.type.level, payload)
 
     def accept_bytes(self, route: Route, content: bytes) -> bool:
         """
         Take a terminal's bytes as they are.
         """
-        if route.sampled < 1.0 and not self._sample(route):
+        root = self.root
+        now = route if route.layout is root.plan.settings.layout else self._rerouted(root, route)
+        if now is None or (now.sampled < 1.0 and not self._sample(now)):
             return False
         if type(content) is not bytes:
             content = bytes(memoryview(content))  # its owner may fill the buffer anew before it is written
-        entry = Entry(self, route, time.time(), route.type.level, content, time.monotonic() - self.started)
-        return self.root.put(entry, len(content) + ENTRY_OVERHEAD)
+        entry = Entry(self, now, time.time(), now.type.level, content, time.monotonic() - self.started)
+        return root.put(entry, len(content) + ENTRY_OVERHEAD)
 
-    def replay(self, entry: Entry) -> None:
+    def replay(self, entry: Entry, root: Home) -> bool:
         """
-        Take an entry again that was frozen before the root and its formats were known.
+        Give a root an entry that was frozen before the root and its formats were known. Its level judges anew.
         """
-        route = self._table.event(entry.route.event)
-        if route is None:
-            return
-        payload = entry.payload
-        if isinstance(payload, Fields):
-            content = msgspec.json.decode(payload.data)
-            payload = self._freeze(route, entry.route.event, content["data"], content["msg"], None, content["exc"])
-        size = len(payload) if isinstance(payload, bytes) else ENTRY_OVERHEAD
-        self.root.put(entry._replace(route=route, payload=payload), size)
+        table, frozen = self._table_of(root), entry.route
+        route = table.event(frozen.event)
+        if frozen.event == ORDINARY_RECORD:
+            route = table.ordinary[frozen.type.session_level.rank]
+        if route is None or (route.sampled < 1.0 and not self._sample(route)):
+            return False
+        payload = entry.payload[0] if isinstance(entry.payload, list) else entry.payload
+        if isinstance(payload, bytes):
+            return root.put(entry._replace(route=route), len(payload) + ENTRY_OVERHEAD)
+        content = msgspec.json.decode(payload.data)
+        values = content["data"], content["msg"], content["logger"], content["exc"]
+        again = self._freeze(root, route, frozen.event, *values)
+        return root.put(entry._replace(route=route, payload=again), _size(again) + ENTRY_OVERHEAD)
 
     def accept_record(self, record: LogRecord) -> bool:
         """
         Take a record of the app's loggers. Gives False if the level leaves it out or it was refused.
         """
-        table = self._table
-        event = record.__dict__.get("event")
-        route: Route | None
-        if isinstance(event, str) and event:
-            route = table.event(event)
-        else:
-            route = table.ordinary[rank_of_record(record.levelno)] if record.levelno >= table.severity else None
+        root = self.root
+        route = self._route_of(self._table, record)
+        if route is not None and route.layout is not root.plan.settings.layout:
+            route = self._route_of(self._table_of(root), record)
         if route is None or (route.sampled < 1.0 and not self._sample(route)):
             return False
-        frozen = self._freeze(route, *record_content(record))
-        return self._put(route, record.created, severity_name(record.levelno), frozen)
+        frozen = self._freeze(root, route, *record_content(record))
+        return self._put(root, route, record.created, severity_name(record.levelno), frozen)
+
+    @staticmethod
+    def _route_of(table: RouteTable, record: LogRecord) -> Route | None:
+        event = record.__dict__.get("event")
+        if isinstance(event, str) and event:
+            return table.event(event)
+        return table.ordinary[rank_of_record(record.levelno)] if record.levelno >= table.severity else None
+
+    def _table_of(self, root: Home) -> RouteTable:
+        """Its level's routes, as that root counts files and formats."""
+        return root.plan.table(self._table.level, self._table.severity)
+
+    def _rerouted(self, root: Home, route: Route) -> Route | None:
+        """The route anew: since the caller looked it up, the session came to that root, or its settings changed."""
+        return self._table_of(root).event(route.event)
 
     def _freeze(
-        self, route: Route, event: str, data: Mapping[str, Any], msg: str | None, logger: str | None, exc: str | None
+        self,
+        root: Home,
+        route: Route,
+        event: str,
+        data: Mapping[str, Any],
+        msg: str | None,
+        logger: str | None,
+        exc: str | None,
     ) -> Fields | list[Fields]:
-        formats = self.root.plan.formats
+        formats = root.plan.formats
         if len(route.formats) == 1:
             return formats[route.formats[0]].fields(event, data, msg, logger, exc)
         return [formats[index].fields(event, data, msg, logger, exc) for index in route.formats]
 
-    def _put(self, route: Route, created: float, level: str, payload: Fields | list[Fields]) -> bool:
-        size = sum(part.size for part in payload) if isinstance(payload, list) else payload.size
+    def _put(self, root: Home, route: Route, created: float, level: str, payload: Fields | list[Fields]) -> bool:
         entry = Entry(self, route, created, level, payload, time.monotonic() - self.started)
-        return self.root.put(entry, size + ENTRY_OVERHEAD)
+        return root.put(entry, _size(payload) + ENTRY_OVERHEAD)
 
     def _sample(self, route: Route) -> bool:
         samplers = self._samplers
@@ -221,3 +249,7 @@ class Channel:
             return {}
         left_out = {event: sampler.take_left_out() for event, sampler in self._samplers.copy().items()}
         return {event: number for event, number in left_out.items() if number}
+
+
+def _size(payload: Fields | list[Fields]) -> int:
+    return sum(part.size for part in payload) if isinstance(payload, list) else payload.size

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -19,6 +20,7 @@ from sessionlog_handlers.pipeline.root import SessionRoot
 from sessionlog_handlers.pipeline.threads import forbid_threads
 from sessionlog_handlers.settings.model import Settings
 
+SIGNAL_MEMORY = 30.0  # seconds; an app that lives on for longer after a signal does not end because of it
 CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
 
 _lock = threading.RLock()
@@ -27,7 +29,7 @@ _handlers: list[tuple[weakref.ref[logging.Handler], SessionRoot]] = []  # in the
 # The newest handler of each root. One that no logger has any more would be collected, and its sessions left waiting.
 _kept: dict[str, Any] = {}
 _parking: Parking | None = None
-_signal_reason: str | None = None
+_signal_reason: tuple[str, float] | None = None  # why the process is about to end, and since when
 _previous: dict[int, Any] = {}
 
 
@@ -121,8 +123,8 @@ def exit_reason() -> str:
     """
     Why the process ends, as far as can be known at its end.
     """
-    if _signal_reason:
-        return _signal_reason
+    if _signal_reason and time.monotonic() - _signal_reason[1] < SIGNAL_MEMORY:
+        return _signal_reason[0]
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if isinstance(error, KeyboardInterrupt):
         return "signal SIGINT"
@@ -183,13 +185,14 @@ def capture_signals() -> None:
 
 def _on_signal(number: int, frame: Any) -> None:
     global _signal_reason
-    _signal_reason = f"signal {signal.Signals(number).name}"
+    reason = f"signal {signal.Signals(number).name}"
+    _signal_reason = reason, time.monotonic()
     previous = _previous.get(number, signal.SIG_DFL)
     if callable(previous):
         previous(number, frame)
         return
     for root in all_roots():
-        root.finish(_signal_reason)
+        root.finish(reason)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

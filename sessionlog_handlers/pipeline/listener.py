@@ -67,7 +67,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self._draining = threading.RLock()
         self._starting = threading.RLock()
         self._stopping = False
-        self.in_hand = 0  # items taken from the queue and not yet dealt with
+        self.in_hand: list[Any] = []  # taken from the queue and not yet dealt with
 
     @property
     def is_running(self) -> bool:
@@ -80,6 +80,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         """
         with self._starting:
             if self.is_running:
+                self._stopping = False  # a thread that was told to stop and has not yet seen it goes on
                 return
             self._stopping = False
             self._worker = start_thread(self._run, "sessionlog-listener")
@@ -100,26 +101,41 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self.queue.consumer = None
         self.drain()
 
-    def drain(self) -> None:
+    def drain(self, timeout: float = JOIN_TIMEOUT) -> bool:
         """
         Deal with everything that is queued now, in the calling thread. What others add meanwhile has to wait.
+
+        Gives False if another thread was at it for all of *timeout* seconds.
         """
-        with self._draining:
+        if not self._draining.acquire(timeout=timeout):
+            return False
+        try:
             left = len(self.queue)
             while left > 0:
                 left -= self._batch() or left
+        finally:
+            self._draining.release()
+        return True
 
     def _run(self) -> None:
+        while True:
+            self._serve()
+            with self._starting:  # whoever starts it again now finds it gone, or in time to go on
+                if self._stopping:
+                    if self._worker is threading.current_thread():
+                        self._worker = None
+                    return
+
+    def _serve(self) -> None:
         while not self._stopping:
             self.queue.sleep(self._due() if self._due else None)
-            if self.linger and len(self.queue) and not self._stopping:
+            if self.linger and 0 < len(self.queue) < BATCH and not self._stopping:
                 self.queue.gather(self.linger * GATHER_SHARE)
             with self._draining:
                 self._batch()
 
     def _batch(self) -> int:
-        batch = self.queue.take(BATCH)
-        self.in_hand = len(batch)
+        batch = self.in_hand = self.queue.take(BATCH)
         try:
             self._sink(batch)
         except BaseException as error:
@@ -127,7 +143,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
             if self._on_error:
                 self._on_error(error)
         finally:
-            self.in_hand = 0
+            self.in_hand = []
         return len(batch)
 
     def _hand_out(self, batch: list[Any]) -> None:
@@ -149,8 +165,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
             return False
         self.start()
         if not self.is_running:
-            self.drain()
-            return True
+            return self.drain(timeout)
         barrier = Barrier()
         self.queue.put_always(barrier)
         self.queue.wake(urgent=True)

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from logging import LogRecord
 from typing import Any
@@ -52,6 +52,7 @@ class OpenSessions(ABC):
         self.lock = threading.RLock()  # for sessions that come and go; a signal handler may log while it is held
         self._implicit = 0  # how many of the sessions began by a record alone
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._gone: deque[tuple[Channel, bool]] = deque()  # over, and still among the sessions
 
     @abstractmethod
     def put(self, entry: Entry, size: int) -> bool:
@@ -73,11 +74,19 @@ class OpenSessions(ABC):
 
     @abstractmethod
     def _command(self, command: Any) -> None:
-        """Queue a command."""
+        """Queue a command. The lock may be held, so nothing is waited for."""
+
+    @abstractmethod
+    def _before_start(self) -> None:
+        """Slow down whoever starts sessions faster than they can be begun. The lock is not held."""
+
+    @abstractmethod
+    def _attend(self) -> None:
+        """See to it that what was queued is dealt with. The lock is not held."""
 
     @abstractmethod
     def _end_later(self, channel: Channel, end: dict[str, Any], delay: float) -> None:
-        """Call `_end_now` after *delay* seconds."""
+        """Call `end_now` after *delay* seconds."""
 
     def open(
         self,
@@ -96,9 +105,13 @@ class OpenSessions(ABC):
             InvalidSessionIdError: If the id is no text or empty.
         """
         session_id = str(uuid.uuid4()) if session_id is None else check_id(session_id)
+        self._before_start()
         with self.lock:
+            self._purge()
             channel = self.sessions.get(session_id)
-            if channel is not None and not channel.closed:
+            if channel is not None and channel.ending:
+                self._close_channel(channel, channel.ending)  # a new start does not wait for late lines of the old one
+            elif channel is not None and not channel.closed:
                 return channel, False
             level = level or self.settings.level_for(session_id)
             table = self.plan.table(level, self.settings.severity if severity is None else severity)
@@ -111,6 +124,7 @@ class OpenSessions(ABC):
             if implicit:
                 begin["implicit"] = True
             self._begin(channel, StartCommand(channel, channel.opened, begin))
+        self._attend()
         return channel, True
 
     def _begin(self, channel: Channel, start: StartCommand) -> None:
@@ -132,7 +146,6 @@ class OpenSessions(ABC):
         """
         with self.lock:
             level = level or self.settings.level_for(channel.id)
-            channel.root = self
             channel.paths = self._paths(channel.id)
             channel.use_table(self.plan.table(level, channel.severity or self.settings.severity))
             start.begin = {**start.begin, "level": level.value}
@@ -164,7 +177,10 @@ class OpenSessions(ABC):
                 known = self.sessions.get(parent)
                 if known is not None and not known.closed:
                     return known
-        if session_id in self._ended or session_id in self.sessions:
+        with self.lock:
+            self._purge()
+            ended = session_id in self._ended
+        if ended:
             self.count_late(session_id)
             return None
         if not self.settings.implicit:
@@ -186,45 +202,79 @@ class OpenSessions(ABC):
         self.reporter.report(f"late {session_id}", f"session {session_id!r} has ended; what still names it is left out")
 
     def end(
-        self, channel: Channel, reason: str, data: Mapping[str, Any] | None = None, *, linger: float | None = None
+        self,
+        channel: Channel,
+        reason: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        linger: float | None = None,
+        final: bool = True,
     ) -> bool:
         """
         End a session, and tell whether it still ran.
 
-        Late lines are let in for *linger* seconds (by default the settings' ``end_linger``).
+        Late lines are let in for *linger* seconds (by default the settings' ``end_linger``). A *final* end is one that
+        the app asked for: no mere record begins the session again.
         """
         linger = self.settings.end_linger if linger is None else linger
         with self.lock:
             if channel.closed or (channel.ending and linger):
                 return False
-            end = channel.ending or {"reason": reason, "created": time.time(), "data": dict(data or {})}
+            end = channel.ending or {"reason": reason, "created": time.time(), "data": dict(data or {}), "final": final}
             if linger:
                 channel.ending = end
-                self._end_later(channel, end, linger)
-                return True
-        self._end_now(channel, end)
+            else:
+                self._close_channel(channel, end)
+        if linger:
+            self._end_later(channel, end, linger)
+        self._attend()
         return True
 
-    def _end_now(self, channel: Channel, end: dict[str, Any]) -> None:
+    def end_idle(self, channel: Channel) -> None:
+        """
+        End a session that began by a record alone and had none for long. Its next record begins it again.
+        """
+        self.end(channel, "idle", linger=0.0, final=False)
+
+    def end_now(self, channel: Channel, end: dict[str, Any]) -> None:
+        """
+        The time for late lines is over.
+        """
         with self.lock:
-            if channel.closed:
-                return
-            channel.closed = True
-            # An idle implicit session begins again with its next record; one that was ended does not.
-            if end["reason"] != "idle":
-                self._ended[channel.id] = None
-                if len(self._ended) > MAX_ENDED:
-                    self._ended.popitem(last=False)
+            self._close_channel(channel, end)
+        self._attend()
+
+    def _close_channel(self, channel: Channel, end: dict[str, Any]) -> None:
+        """Refuse everything from now on, and queue the end. The lock is held."""
+        if channel.closed:
+            return
+        channel.closed = True
+        if end["final"]:
+            self._remember_end(channel.id)
         self._command(EndCommand(channel, end))
 
-    def forget(self, channel: Channel) -> None:
+    def _remember_end(self, session_id: str) -> None:
+        self._ended[session_id] = None
+        if len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+
+    def forget(self, channel: Channel, *, refused: bool = False) -> None:
         """
-        A session's last line is written.
+        A session's last line is written, or it was refused because it had been ended.
+
+        Called by the listener's thread, which must never wait for the lock: whoever holds it may wait for the listener.
         """
-        with self.lock:
+        self._gone.append((channel, refused))
+
+    def _purge(self) -> None:
+        """Take the sessions that are over off the books. The lock is held."""
+        while self._gone:
+            channel, refused = self._gone.popleft()
             if self.sessions.get(channel.id) is channel:
                 del self.sessions[channel.id]
                 self._implicit -= channel.implicit
+            if refused:
+                self._remember_end(channel.id)
 
     def set_level(
         self, channel: Channel, level: SessionLevel | None = None, severity: int | None = None, by: str = "app"
@@ -245,7 +295,8 @@ class OpenSessions(ABC):
             change: dict[str, Any] = {"from": before.level.value, "to": table.level.value, "by": by}
             if table.severity != before.severity:
                 change["severity"] = threshold_name(table.severity) or "off"
-            # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes last.
+            # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes after what was
+            # put before; events that other threads had already judged may follow it.
             command = LevelCommand(channel, time.time(), change)
             if table.level > before.level:
                 self._command(command)
@@ -253,6 +304,7 @@ class OpenSessions(ABC):
             else:
                 channel.use_table(table)
                 self._command(command)
+        self._attend()
         return change
 
     def set_level_by_name(self, channel: Channel, name: str, by: str = "app") -> dict[str, Any] | None:

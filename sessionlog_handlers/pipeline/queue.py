@@ -114,6 +114,13 @@ class BoundedQueue(Generic[Item]):
             time.sleep(PAUSE)
         return True
 
+    def wait_for_start(self) -> None:
+        """
+        Slow down whoever starts sessions faster than they can be begun: wait a moment if even the reserve is full.
+        """
+        if len(self._items) >= self._limits[-1]:
+            self._wait_for_room(len(MARKS) - 2, self._limits[-1])
+
     def put_always(self, item: Item) -> None:
         """
         Add an item that is no record but a command, whatever the queue holds.

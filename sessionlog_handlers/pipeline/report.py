@@ -18,6 +18,8 @@ MAX_EPISODES = 1000  # keys remembered
 class Reporter:
     """
     Says on stderr what an app's developer must know, once an episode, and never raises.
+
+    Where stderr is a pipe that nobody empties, whoever reports waits until somebody does.
     """
 
     def __init__(self) -> None:
@@ -42,7 +44,7 @@ class Reporter:
         if len(self._told) >= MAX_EPISODES:
             self._told.clear()
         self._told[key] = now
-        with suppress(Exception):  # no stderr, a closed one, a full pipe: there is nobody else to tell
+        with suppress(Exception):  # no stderr, or a closed one: there is nobody else to tell
             text = message.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\x1b", "\\x1b")
             sys.stderr.write(f"sessionlog: {text}\n")
 
@@ -66,7 +68,8 @@ class Losses:
         Start from nothing, in a forked child for example.
         """
         self._lock = threading.RLock()  # a signal handler may log while its thread counts
-        self.by_reason: Counter[str] = Counter()
+        self.by_reason: Counter[str] = Counter()  # entries
+        self.lines = 0  # lines lost that are no entries of their own: audit lines beside the log's, starts and ends
         self._untold: dict[Any, Counter[str]] = {}
 
     def count(self, channel: Any, reason: str, number: int = 1) -> None:
@@ -77,6 +80,14 @@ class Losses:
             self.by_reason[reason] += number
             if channel is not None:
                 self._untold.setdefault(channel, Counter())[reason] += number
+
+    def count_lines(self, channel: Any, number: int) -> None:
+        """
+        Count lines as lost that are no entries of their own.
+        """
+        with self._lock:
+            self.lines += number
+            self._untold.setdefault(channel, Counter())["line"] += number
 
     def untold(self) -> list[Any]:
         """

@@ -79,17 +79,30 @@ class SessionRoot(OpenSessions):
         """
         if settings == self.settings:
             return
-        self.close()
-        with self._closing, self.lock:
-            self.settings = settings
-            self.plan = Plan(settings)
+        plan = Plan(settings)
+        with self.lock:
+            self._purge()
+            before, self.settings, self.plan = self.settings, settings, plan
             self.syncer.interval = settings.sync_interval
-            self.router.use(settings, self.plan)
             self.queue.configure(settings.queue_size, settings.queue_bytes, settings.overflow)
             self.listener.linger = settings.linger
+            # In the queue's order, and in the listener's thread: what was put before is written by the old settings.
+            self._switch(before, CallCommand(lambda router: router.use(settings, plan)))
             for channel in self.sessions.values():
-                channel.paths = self._paths(channel.id)
-                channel.use_table(self.plan.table(channel.session_level, channel.severity))
+                channel.use_table(plan.table(channel.session_level, channel.severity))
+        self._drain_if_threadless()
+
+    def _switch(self, before: Settings, command: CallCommand) -> None:
+        """Queue the change of settings, with the starts and ends that switching the handler on or off means."""
+        channels = [channel for channel in self.sessions.values() if not channel.closed]
+        if before.enabled and not self.settings.enabled:
+            for channel in channels:
+                end = {"reason": "disabled", "created": time.time(), "data": {}, "final": False}
+                self.queue.put_always(EndCommand(channel, end))
+        self.queue.put_always(command)
+        if self.settings.enabled and not before.enabled:
+            for channel in channels:
+                self.queue.put_always(StartCommand(channel, time.time(), {"level": channel.session_level.value}))
 
     def _revive(self) -> None:
         """Start the threads, at the first record and again after `close`; what comes during it waits for its end."""
@@ -112,6 +125,8 @@ class SessionRoot(OpenSessions):
         """
         Write what is queued, stop the threads and give every descriptor back. The next record starts them again.
 
+        Only the lease is kept while a session is open: it tells other processes that nobody crashed.
+
         Args:
             timeout: Seconds that all of it may take. What a disk too slow for that holds up is left to the threads.
         """
@@ -127,18 +142,20 @@ class SessionRoot(OpenSessions):
             try:
                 self.listener.stop(left())
                 if self.listener.is_running:
-                    waiting = len(self.queue) + self.listener.in_hand
+                    waiting = len(self.queue) + len(self.listener.in_hand)
                     self.reporter.report("close", f"{waiting} entries for {self.directory} still wait for a slow disk")
                     return
                 self.keeper.stop(left())
                 self.syncer.stop(left())
                 self.router.close()
-                self.shared.lease.give_back()
+                with self.lock:
+                    self._purge()
+                if not self.sessions:  # while one is open, it must not look crashed
+                    self.shared.lease.give_back()
             finally:
                 self._is_closing = False
         if len(self.queue):
-            self._revive()
-            self._drain_if_threadless()
+            self._attend()
 
     def finish(self, reason: str) -> None:
         """
@@ -147,7 +164,7 @@ class SessionRoot(OpenSessions):
         That takes as long as files are being written, up to a limit; a disk that stands still is not waited for.
         """
         for channel in [*self.sessions.values()]:
-            self.end(channel, reason, linger=0.0)
+            self.end(channel, reason, linger=0.0, final=False)
         limit = time.monotonic() + EXIT_LIMIT
         before = -1
         while self.router.flushes > before and time.monotonic() < limit and self.listener.is_running:
@@ -155,6 +172,8 @@ class SessionRoot(OpenSessions):
             self.listener.stop(STOP_TIMEOUT)
         self.close(LEAST_WAIT if self.listener.is_running else STOP_TIMEOUT)
         self.router.give_up()
+        if not self.listener.is_running:
+            self.shared.lease.give_back()
 
     def before_fork(self) -> None:
         """
@@ -205,6 +224,14 @@ class SessionRoot(OpenSessions):
             self._drain_if_threadless()
         return True
 
+    def _before_start(self) -> None:
+        self.queue.wait_for_start()
+
+    def _attend(self) -> None:
+        if not self._live and self.settings.enabled:
+            self._revive()
+            self._drain_if_threadless()
+
     def _begin(self, channel: Channel, start: StartCommand) -> None:
         super()._begin(channel, start)
         if self._live:
@@ -212,23 +239,18 @@ class SessionRoot(OpenSessions):
 
     def _end_later(self, channel: Channel, end: dict[str, Any], delay: float) -> None:
         self._revive()
-        self.keeper.submit(lambda: self._end_now(channel, end), delay)
+        self.keeper.submit(lambda: self.end_now(channel, end), delay)
 
     def _drain_if_threadless(self) -> None:
         """At the interpreter's end there can be no thread, and whoever logs writes."""
-        if not self._live and not self._is_closing:
+        if not self._live and not self._is_closing and not self.listener.is_running:
             self.listener.drain()
 
     def _command(self, command: Any) -> None:
-        if not self.settings.enabled:
-            if isinstance(command, EndCommand):
-                self.forget(command.channel)
-            return
-        if not self._live:
-            self._revive()
-        self.queue.put_always(command)
-        if not self._live:
-            self._drain_if_threadless()
+        if self.settings.enabled:
+            self.queue.put_always(command)
+        elif isinstance(command, EndCommand):
+            self.forget(command.channel)
 
     def flush(self, timeout: float = STOP_TIMEOUT, *, durable: bool = False) -> bool:
         """
@@ -237,12 +259,14 @@ class SessionRoot(OpenSessions):
         Returns:
             Whether that was so within *timeout* seconds.
         """
-        if not self._live and not durable:
-            self.listener.drain()
-            return True
-        if not durable:
-            return self.listener.flush(timeout)
-        return self.durable_barrier().wait(timeout)
+        if durable:
+            barrier = self.durable_barrier()
+            return barrier.wait(timeout) and barrier.error is None
+        if self._live or self.listener.is_running:
+            reached = self.listener.flush(timeout)
+        else:
+            reached = self.listener.drain(timeout)
+        return reached and not self.router.is_troubled
 
     def durable_barrier(self, channel: Channel | None = None) -> Barrier:
         """
@@ -252,16 +276,19 @@ class SessionRoot(OpenSessions):
 
         def sync(router: Router) -> None:
             files = router.files_of(channel) if channel is not None else None
-            if files is not None and files.waiting_entries:
-                barrier.error = OSError(f"session {files.channel.id!r} could not be written yet")
+            if router.is_troubled if channel is None else files is not None and files.trouble is not None:
+                barrier.error = OSError("something could not be written yet")
             router.shared.syncer.sync_for(barrier)
 
-        self._command(CallCommand(sync))
+        self.queue.put_always(CallCommand(sync))
+        self._attend()
         self.queue.wake(urgent=True)
         return barrier
 
     def _look(self) -> bool:
         """The keeper's tick: levels set from outside, and our counters for others to see."""
+        with self.lock:
+            self._purge()
         for request in self.control.changed():
             channel = self.sessions.get(request.session)
             if channel is None or channel.closed or request.at < channel.opened:
@@ -281,7 +308,11 @@ class SessionRoot(OpenSessions):
         Counters since this process began: ``accepted = written + dropped + pending``.
         """
         shared = self.shared
-        queued = sum(isinstance(item, Entry) for item in self.queue.snapshot())
+        with self.lock:
+            self._purge()
+        in_hand = self.listener.in_hand
+        taken = [] if in_hand is self.router.counted else in_hand
+        queued = sum(isinstance(item, Entry) for item in (*taken, *self.queue.snapshot()))
         pending = queued + shared.taken - shared.written - shared.lost
         dropped = dict(self.losses.by_reason)
         written = shared.written
@@ -290,6 +321,7 @@ class SessionRoot(OpenSessions):
             "written": written,
             "dropped": dropped,
             "pending": pending,
+            "lines_lost": self.losses.lines,
             "unrouted": self.unrouted,
             "sessions": len(self.sessions),
             "batches": self.router.batches,

@@ -5,10 +5,12 @@ From batches of entries to the files of their sessions.
 from __future__ import annotations
 
 import errno
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.listener import Barrier
@@ -40,6 +42,8 @@ class Router:
         Forget every session.
         """
         self._sessions: dict[Channel, SessionFiles] = {}
+        self._by_id: dict[str, SessionFiles] = {}  # of each id the one that was started last
+        self.counted: list[Any] = []  # the batch whose entries are in the counters
         self._touched: dict[SessionFiles, None] = {}
         self._troubled: dict[SessionFiles, int] = {}  # sessions that can't be written now, and the bytes they hold
         self._backlog = 0  # bytes that they hold together
@@ -48,10 +52,12 @@ class Router:
 
     def use(self, settings: Settings, plan: Plan) -> None:
         """
-        Work by other settings from now on. No file is open.
+        Work by other settings from now on. What came before is written by the old ones.
         """
+        self.flush_touched()
         self.shared.use(settings, plan)
         for files in self._sessions.values():
+            files.channel.paths = self.shared.paths_of(files.channel.id)
             files.lock = self.shared.lock_for(files.channel)
 
     # -- the listener's sink -----------------------------------------------------------------------------------------
@@ -61,6 +67,8 @@ class Router:
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
+        self.shared.taken += sum(isinstance(item, Entry) for item in batch)
+        self.counted = batch
         for item in batch:
             try:
                 self._take(item)
@@ -83,7 +91,6 @@ class Router:
 
     def _take_entry(self, entry: Entry) -> None:
         shared = self.shared
-        shared.taken += 1
         files = self._sessions.get(entry.channel)
         layout = shared.settings.layout
         if files is None or files.end is not None:
@@ -114,11 +121,19 @@ class Router:
 
     def _flush(self, files: SessionFiles) -> None:
         self.flushes += 1
+        before = files.after
+        if before is not None and not before.is_over:
+            self._flush(before)  # its end comes before the new start
+            if before.trouble is not None:
+                files.put_off(before.trouble)
+                self._put_off(files)
+                return
+        files.after = None
         try:
             outcome = files.flush()
-        except BaseException as error:
-            self.shared.entry_failed(None, error)
-            return
+        except BaseException as error:  # SystemExit from somewhere must not silence the log of a whole application
+            files.put_off(error)
+            outcome = Outcome.PUT_OFF
         if outcome is Outcome.PUT_OFF:
             self._put_off(files)
             return
@@ -143,7 +158,10 @@ class Router:
         """
         Open the files of a session.
         """
-        self.touch(self._know(SessionFiles(channel, self.shared, start, begin)))
+        files = self._know(SessionFiles(channel, self.shared, start, begin))
+        files.after = self._by_id.get(channel.id)
+        self._by_id[channel.id] = files
+        self.touch(files)
 
     def inherit(self, channel: Channel) -> None:
         """
@@ -152,10 +170,16 @@ class Router:
         self._know(SessionFiles(channel, self.shared, channel.opened, {}, inherited=True))
 
     def _know(self, files: SessionFiles) -> SessionFiles:
+        files.channel.over = False
         self._sessions[files.channel] = files
         if files.channel.implicit:
             self._implicit[files] = None
         return files
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something could not be written and is kept."""
+        return bool(self._troubled)
 
     def files_of(self, channel: Channel) -> SessionFiles | None:
         """
@@ -170,14 +194,16 @@ class Router:
         self._hold(files, None)
         if self._sessions.get(channel) is files:
             del self._sessions[channel]
-        channel.over = True
+        if self._by_id.get(channel.id) is files:
+            del self._by_id[channel.id]
+        files.is_over = channel.over = True
         if not settings.single_file:
             for index in range(len(settings.layout.files)):
                 self.shared.open.release(channel.paths.file(index))
             if settings.on_end != "keep":  # whoever leaves last finds the session over
                 lock, paths = files.lock, channel.paths
-                self.shared.keeper.submit(lambda: clean_up(paths, lock, settings))
-        channel.root.forget(channel)
+                self.shared.keeper.submit(lambda: clean_up(paths, lock, settings), slow=True)
+        channel.root.forget(channel, refused=files.refused)
 
     # -- periodic ----------------------------------------------------------------------------------------------------
 
@@ -202,20 +228,19 @@ class Router:
             self._next_look = now + max(idle_end / 4, 1.0)
             for files in [*self._implicit]:
                 if files.last_used + idle_end < now:
-                    files.channel.root.end(files.channel, "idle")
+                    # Not in this thread: it must never wait for a lock of the callers'.
+                    self.shared.keeper.submit(functools.partial(files.channel.root.end_idle, files.channel))
 
     # -- trouble -----------------------------------------------------------------------------------------------------
 
     def _put_off(self, files: SessionFiles) -> None:
         """Tell of the trouble once, make room if descriptors are short, and bound what is kept."""
         error = files.trouble
-        if error is None:
-            return
-        if error.errno in (errno.EMFILE, errno.ENFILE):
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.shared.open.close_half()
-        reason = error.strerror or error
+        reason = getattr(error, "strerror", None) or safe_repr(error)
         if files in self._troubled or len(self._troubled) < MANY_TROUBLED:
-            path = error.filename or files.channel.paths.log
+            path = getattr(error, "filename", None) or files.channel.paths.log
             message = f"{path}: can't be written ({reason}); lines are kept and tried again"
             self.shared.reporter.report(f"write {path}", message)
         else:
@@ -229,9 +254,9 @@ class Router:
             self.shared.reporter.over(f"write {path}")
 
     def _bound_backlog(self, files: SessionFiles) -> None:
-        self._hold(files, files.backlog_bytes)
+        self._hold(files, files.held)
         if files.trim(self._backlog - self.shared.settings.backlog):
-            self._hold(files, files.backlog_bytes)
+            self._hold(files, files.held)
 
     def _hold(self, files: SessionFiles, held: int | None) -> None:
         """Note how many bytes a session in trouble holds; None: it is in trouble no more."""
@@ -252,12 +277,12 @@ class Router:
         """
         The end of the process: report what could not be written.
         """
-        for files in [*self._troubled]:
-            lost = files.trim(files.backlog_bytes)
-            if lost:
-                self.shared.reporter.report(
-                    f"lost {files.channel.id}", f"{lost} entries of session {files.channel.id!r} could not be written"
-                )
+        for files in {**self._troubled, **self._touched}:
+            lost = files.trim(files.held)
+            self.shared.reporter.report(
+                f"lost {files.channel.id}",
+                f"the log of session {files.channel.id!r} could not be written to its end; entries lost: {lost}",
+            )
 
     def forget(self) -> None:
         """

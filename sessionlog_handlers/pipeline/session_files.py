@@ -94,15 +94,19 @@ class SessionFiles:
         "_shared",
         "_start",
         "_waiting",
+        "after",
         "channel",
         "claimed",
         "dropped",
         "end",
+        "held",
+        "is_over",
         "last_used",
         "lock",
         "owner",
         "pid",
         "record",
+        "refused",
         "retry_at",
         "seq",
         "trouble",
@@ -121,8 +125,12 @@ class SessionFiles:
         self._waiting: list[Entry | Said] = []  # came before the session's place on the disk could be had
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
+        self.held = 0  # bytes of lines and entries that wait
+        self.after: SessionFiles | None = None  # the same session's files before it was started again
+        self.is_over = False
+        self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
         self.retry_at = 0.0
-        self.trouble: OSError | None = None  # why the last attempt to write was put off
+        self.trouble: BaseException | None = None  # why the last attempt to write was put off
         self.lock: FileLock = shared.lock_for(channel)
         self.claimed = ""  # the lease under which metadata.json knows this process
         self.owner = False
@@ -141,6 +149,7 @@ class SessionFiles:
         """
         if not self.claimed:
             self._waiting.append(entry)
+            self.held += _entry_size(entry)
             return
         self._write_down(entry.route, entry.created, entry.level, entry.payload, entry.elapsed, counts=1)
 
@@ -188,7 +197,9 @@ class SessionFiles:
             pending = self._pending.get(index)
             if pending is None:
                 pending = self._pending[index] = Pending()
-            pending.lines.append(lines[format_of_file[index]])
+            line = lines[format_of_file[index]]
+            self.held += len(line)
+            pending.lines.append(line)
             pending.counts.append(counts)
             pending.durable |= route.durable
             counts = 0
@@ -220,20 +231,27 @@ class SessionFiles:
         self.last_used = time.monotonic()
         if self._inherited and self.end is not None and not self.claimed and not self._waiting:
             return Outcome.OVER  # a parent's session in which this process had nothing to say
-        locked = self.lock.acquire()
+        lock = self.lock
+        locked = lock.acquire()
         self._shared.unlocked += not locked
         try:
             outcome = self._write(locked)
-        except OSError as error:
-            self.trouble = error
-            self.retry_at = time.monotonic() + self._retry
-            self._retry = min(self._retry * 2, LONGEST_RETRY)
+        except Exception as error:
+            self.put_off(error)
             return Outcome.PUT_OFF
         finally:
             if locked:
-                self.lock.release()
+                lock.release()
         self.trouble, self.retry_at, self._retry = None, 0.0, FIRST_RETRY
         return outcome
+
+    def put_off(self, error: BaseException) -> None:
+        """
+        Try again later, because of that error.
+        """
+        self.trouble = error
+        self.retry_at = time.monotonic() + self._retry
+        self._retry = min(self._retry * 2, LONGEST_RETRY)
 
     def _write(self, locked: bool) -> Outcome:
         if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim():
@@ -259,25 +277,28 @@ class SessionFiles:
         self.owner = found.owner
         self.pid = 0 if found.owner else os.getpid()
         first = not self.claimed
-        self.claimed = self._shared.lease_name
         if first:
             self.seq = found.seq
             self.record.note_begin(resumed=found.resumed)
+        # First: until others can know that the session runs here, nothing is written, and the place is looked at anew.
+        self._save_metadata(self._shared.lease_name)
+        self.claimed = self._shared.lease_name
+        if first:
             if found.crashed:
                 self.say("session_crashed", found.crashed)
             if not found.goes_on:
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
         waiting, self._waiting = self._waiting, []
+        self.held -= sum(map(_entry_size, waiting))
         for item in waiting:
             if isinstance(item, Said):
                 self.say(*item)
             else:
                 self.add(item)
-        self._save_metadata()
         return True
 
     def _refuse(self) -> None:
-        self.channel.closed = True
+        self.channel.closed = self.refused = True
         self._shared.count_lost(None, "late", self.waiting_entries)
         self._shared.reporter.report(
             f"late {self.channel.id}", f"session {self.channel.id!r} has ended; records that still name it are left out"
@@ -298,6 +319,11 @@ class SessionFiles:
         path = self.channel.paths.file(index)
         writer = self._shared.open.writer(path)
         done = writer.append(pending.lines, rotate=locked)
+        if writer.rotation_error:
+            reason = writer.rotation_error.strerror or writer.rotation_error
+            self._shared.reporter.report(f"rotate {path}", f"{path}: no new file can be started ({reason}); it grows on")
+        elif writer.rotated:
+            self._shared.reporter.over(f"rotate {path}")
         if done:
             entries = sum(pending.counts[:done])
             self.written += entries
@@ -305,6 +331,7 @@ class SessionFiles:
             if pending.durable:
                 self._shared.syncer.add(path, new=writer.is_new)
                 writer.is_new = False
+        self.held -= sum(map(len, pending.lines[:done]))
         del pending.lines[:done], pending.counts[:done]
         if not pending.lines:
             del self._pending[index]
@@ -327,15 +354,9 @@ class SessionFiles:
         shared.syncer.add_directory(os.path.dirname(path))  # the new names must be durable, too
         if shared.settings.compress == "gzip":
             settings, lock = shared.settings, self.lock
-            shared.keeper.submit(lambda: compress_slots(path, lock, settings))
+            shared.keeper.submit(lambda: compress_slots(path, lock, settings), slow=True)
 
     # -- trouble -----------------------------------------------------------------------------------------------------
-
-    @property
-    def backlog_bytes(self) -> int:
-        """How much memory the unwritten lines hold."""
-        lines = sum(len(line) for pending in self._pending.values() for line in pending.lines)
-        return lines + sum(_entry_size(entry) for entry in self._waiting)
 
     @property
     def waiting_entries(self) -> int:
@@ -348,29 +369,33 @@ class SessionFiles:
         """
         Give up the newest entries until *excess* bytes are free, count them as lost, and give their number.
         """
-        lost = 0
-        while excess > 0 and self._waiting:
+        lost = lines = 0
+        before = self.held
+        while self._waiting and before - self.held < excess:
             item = self._waiting.pop()
-            excess -= _entry_size(item)
+            self.held -= _entry_size(item)
             lost += isinstance(item, Entry)
+            lines += isinstance(item, Said)
         for pending in self._pending.values():
-            while excess > 0 and pending.lines:
-                excess -= len(pending.lines.pop())
-                lost += pending.counts.pop()
+            while pending.lines and before - self.held < excess:
+                self.held -= len(pending.lines.pop())
+                counted = pending.counts.pop()
+                lost += counted
+                lines += not counted
         self._pending = {index: pending for index, pending in self._pending.items() if pending.lines}
         if lost:
             self._shared.count_lost(self.channel, "write_error", lost)
+        if lines:
+            self._shared.losses.count_lines(self.channel, lines)
         return lost
 
     # -- metadata and the end ----------------------------------------------------------------------------------------
 
-    def _save_metadata(self) -> None:
+    def _save_metadata(self, claimed: str = "") -> None:
         """Bring our part of ``metadata.json`` up to date. The session's lock is held."""
         if not self._shared.settings.single_file:
-            self.record.save(self._state(), self.end)
-
-    def _state(self) -> WriterState:
-        return WriterState(self.claimed, self.owner, self.written, self.dropped, self.seq)
+            state = WriterState(claimed or self.claimed, self.owner, self.written, self.dropped, self.seq)
+            self.record.save(state, None if claimed else self.end)
 
     def _finish(self, end: dict[str, Any], locked: bool) -> None:
         """The session's last lines, then its metadata. What can't be written yet is tried again like any other line."""

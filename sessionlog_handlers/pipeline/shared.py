@@ -10,7 +10,7 @@ from typing import Any
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.keeper import Keeper
-from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY, SessionPaths, directory_name
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.locks import STRIPES, FileLock, StripedLocks
 from sessionlog_handlers.pipeline.open_files import OpenFiles, default_max_open_files
@@ -68,12 +68,16 @@ class Shared:
         self.lease = Lease(os.path.join(directory, LEASES_DIRECTORY))
         self.own_leases: set[str] = set()  # a new one after each `close`
         self.inherited_leases: set[str] = set()  # of the processes that this one was forked from
-        self.use(settings, plan)
+        self._equip(settings, plan)
 
     def use(self, settings: Settings, plan: Plan) -> None:
         """
-        Work by other settings from now on. No file is open.
+        Work by other settings from now on. What is open by the old ones is closed.
         """
+        self.close()
+        self._equip(settings, plan)
+
+    def _equip(self, settings: Settings, plan: Plan) -> None:
         self.settings = settings
         self.plan = plan
         most = settings.max_open_files or default_max_open_files()
@@ -94,6 +98,15 @@ class Shared:
             "audit_durability": settings.audit_durability,
             "sampling": dict(settings.sampling),
         }
+
+    def paths_of(self, session_id: str) -> SessionPaths:
+        """
+        Where the files of a session are.
+        """
+        single = self.settings.single_file
+        return SessionPaths(
+            self.directory, self.settings.layout, directory_name(session_id), str(single) if single else None
+        )
 
     def lock_for(self, channel: Channel) -> FileLock:
         """
@@ -160,3 +173,4 @@ class Shared:
         self.lease.forget()
         self.inherited_leases |= self.own_leases
         self.own_leases = set()
+        self.taken = self.written = self.lost = self.rotations = self.unlocked = 0

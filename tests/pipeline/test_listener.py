@@ -113,7 +113,7 @@ class TestSink:
         listener.stop()
         assert [item for batch in batches for item in batch] == ["bad", "good"]
         assert told == [error]
-        assert listener.in_hand == 0
+        assert listener.in_hand == []
 
     def test_batches(self, queue):
         """

@@ -263,13 +263,15 @@ class TestManySessions:
         assert threading.active_count() - threads <= 3
         assert handler.stats()["open_files"] <= 100
         handler.close()
-        assert open_descriptors() == before
+        assert open_descriptors() == before + 1  # the lease: 10,000 sessions are open, and none of them crashed
         for number in (0, 1, 5000, 9999):
             events = [line["event"] for line in read_lines(tmp_path / f"s{number}" / "session.log")]
             assert events == ["session_start", "completion", "completion"]
         for session in sessions:
             session.end()
         assert sessions[0].flush(60)
+        handler.close()
+        assert open_descriptors() == before
 
     def test_default_cap_follows_the_limit_of_the_process(self, tmp_path):
         """
