@@ -5,6 +5,7 @@ Durable within a second: a thread that syncs files and directories in groups, ou
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import threading
 from collections.abc import Callable
@@ -14,9 +15,13 @@ from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.report import Reporter
 from sessionlog_handlers.pipeline.threads import start_thread
 
+SEARCHES = 4  # for a file that is renamed again and again while it is looked for
 MANY = 64  # files and directories; more are synced by their file system as a whole
 
 _sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+_O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
 @functools.cache
@@ -30,7 +35,7 @@ def _file_system_sync() -> Callable[[str], bool] | None:
         return None
 
     def sync(path: str) -> bool:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, os.O_RDONLY | _O_CLOEXEC)
         try:
             return bool(syncfs(descriptor) == 0)
         finally:
@@ -43,6 +48,8 @@ class Syncer:
     """
     Syncs what the router names, at most *interval* seconds later.
 
+    A file is known by its path and its inode: whoever rotates it, this process or another, what was named is synced.
+
     Args:
         interval: Seconds between the first request and the syncing of all that came until then.
 
@@ -53,7 +60,6 @@ class Syncer:
         self.interval = interval
         self._reporter = reporter
         self.syncs = 0
-        self._adopted: list[tuple[str, int]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -61,25 +67,34 @@ class Syncer:
         Start over without a thread, in a forked child for example.
         """
         self._lock = threading.Lock()
-        self._files: dict[str, None] = {}
+        self._files: dict[tuple[str, int], None] = {}  # path and inode
         self._directories: dict[str, None] = {}
-        for _, descriptor in self._adopted:
-            with suppress(OSError):
-                os.close(descriptor)
-        self._adopted = []
+        self._expected = ""  # where durable lines are being written at the moment
         self._barriers: list[Barrier] = []
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self.failed: set[str] = set()  # files whose descriptor can't be trusted any more
+
+    def expect(self, path: str) -> None:
+        """
+        Durable lines are about to be written to that file: one that is full meanwhile holds some of them.
+        """
+        self._expected = path
 
     def add(self, path: str, *, new: bool = False) -> None:
         """
         Sync that file soon; *new*: its name too, which is its directory's content.
         """
+        self._expected = ""
+        try:
+            inode = os.stat(path).st_ino
+        except OSError:
+            return  # deleted meanwhile
         with self._lock:
-            self._files[path] = None
+            self._files[path, inode] = None
             if new:
                 self._directories[os.path.dirname(path)] = None
         self._wake.set()
@@ -92,16 +107,15 @@ class Syncer:
         with self._lock:
             self._directories[path] = None
         self._wake.set()
+        self.start()
 
     def adopt(self, path: str, descriptor: int) -> None:
         """
-        If lines in that file wait to be synced, keep a copy of its descriptor: its name is about to be another file's.
+        If durable lines are being written to that file, sync it soon: its name is about to be another file's.
         """
-        with self._lock:
-            if path in self._files:
-                del self._files[path]
-                with suppress(OSError):
-                    self._adopted.append((path, os.dup(descriptor)))
+        if path == self._expected:
+            with self._lock:
+                self._files[path, os.fstat(descriptor).st_ino] = None
 
     def sync_for(self, barrier: Barrier) -> None:
         """
@@ -117,30 +131,39 @@ class Syncer:
         """
         Start the thread if it does not run; where there can be none, sync at once.
         """
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._stopping = False
-        self._thread = start_thread(self._run, "sessionlog-sync")
-        if self._thread is None:
+        with self._starting:
+            self._stopping = False
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = start_thread(self._run, "sessionlog-sync")
+            threadless = self._thread is None
+        if threadless:
             self._sync_all()
 
     def stop(self, timeout: float) -> None:
         """
         Sync what waits and end the thread.
         """
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            self._stopping = True
+        with self._starting:
+            thread = self._thread
+            if thread is threading.current_thread():
+                return
+            self._stopping = thread is not None
+        if thread is not None:
             self._hurry.set()
             self._wake.set()
             thread.join(timeout)
             if thread.is_alive():
                 return
-        self._thread = None
         self._sync_all()
 
+    def _goes_on(self) -> bool:
+        with self._starting:
+            if self._stopping:
+                self._thread = None  # from here on `start` has to start another one
+            return not self._stopping
+
     def _run(self) -> None:
-        while not self._stopping:
+        while self._goes_on():
             self._wake.wait()
             if not self._stopping:
                 self._hurry.wait(self.interval)
@@ -152,24 +175,33 @@ class Syncer:
         with self._lock:
             files, self._files = self._files, {}
             directories, self._directories = self._directories, {}
-            adopted, self._adopted = self._adopted, []
             barriers, self._barriers = self._barriers, []
-        failure: OSError | None = None
-        for path, descriptor in adopted:
-            failure = self._sync(path, descriptor) or failure
-        if len(files) + len(directories) > MANY:
-            files, directories = self._sync_file_systems(files, directories)
-        for path in files:
-            failure = self._sync(path) or failure
-        for path in directories:
-            failure = self._sync(path, directory=True) or failure
+        failure: Exception | None = None
+        try:
+            failure = self._sync_each(files, directories, relied_on=bool(barriers))
+        except Exception as error:  # a bug must not leave anybody waiting
+            failure = error
+            self._reporter.report("sync", f"syncing failed: {error!r}")
         for barrier in barriers:
             barrier.error = barrier.error or failure
             barrier.reached()
 
+    def _sync_each(
+        self, files: dict[tuple[str, int], None], directories: dict[str, None], *, relied_on: bool
+    ) -> OSError | None:
+        failure: OSError | None = None
+        # Who waits relies on the answer, and before Linux 5.8 `syncfs` does not tell of data that could not be written.
+        if len(files) + len(directories) > MANY and not relied_on:
+            files, directories = self._sync_file_systems(files, directories)
+        for path, inode in files:
+            failure = self._sync(path, inode) or failure
+        for path in directories:
+            failure = self._sync(path) or failure
+        return failure
+
     def _sync_file_systems(
-        self, files: dict[str, None], directories: dict[str, None]
-    ) -> tuple[dict[str, None], dict[str, None]]:
+        self, files: dict[tuple[str, int], None], directories: dict[str, None]
+    ) -> tuple[dict[tuple[str, int], None], dict[str, None]]:
         """
         Sync many files at once with the file systems they are on; gives back what has to be synced one by one.
 
@@ -180,29 +212,32 @@ class Syncer:
         if sync_file_system is None:
             return files, directories
         done: dict[int, bool] = {}  # by device
-        left: dict[str, None] = {}
-        for path in {**files, **directories}:
+        left: set[str] = set()
+        for directory in dict.fromkeys([*map(os.path.dirname, (path for path, _ in files)), *directories]):
             try:
-                device = os.stat(path).st_dev
+                device = os.stat(directory).st_dev
+                if device not in done:
+                    done[device] = sync_file_system(directory)
+                    self.syncs += 1
             except OSError:
                 continue  # deleted meanwhile
-            if device not in done:
-                done[device] = sync_file_system(path)
-                self.syncs += 1
             if not done[device]:
-                left[path] = None
-        return {path: None for path in files if path in left}, {path: None for path in directories if path in left}
+                left.add(directory)
+        return (
+            {named: None for named in files if os.path.dirname(named[0]) in left},
+            {path: None for path in directories if path in left},
+        )
 
-    def _sync(self, path: str, descriptor: int = -1, *, directory: bool = False) -> OSError | None:
+    def _sync(self, path: str, inode: int | None = None) -> OSError | None:
         """
-        Sync one file. A failure is final for the file's open descriptors: what the kernel could not write it has
-        dropped, and a second call would succeed without the data being anywhere (https://lwn.net/Articles/752063/).
+        Sync one file, or without an inode a directory. A failure is final for the file's open descriptors: what the
+        kernel could not write it has dropped, and a second call would succeed without the data being anywhere
+        (https://lwn.net/Articles/752063/).
         """
         try:
-            if descriptor < 0:
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            descriptor = os.open(path, os.O_RDONLY | _O_CLOEXEC) if inode is None else _open_inode(path, inode)
             try:
-                (os.fsync if directory else _sync_data)(descriptor)
+                (os.fsync if inode is None else _sync_data)(descriptor)
                 self.syncs += 1
             finally:
                 os.close(descriptor)
@@ -213,3 +248,23 @@ class Syncer:
             self._reporter.report(f"sync {path}", f"{path}: could not be synced to the disk: {error.strerror or error}")
             return error
         return None
+
+
+def _open_inode(path: str, inode: int) -> int:
+    """
+    Open a file that is under its path or, since it was rotated, under a name that begins like it.
+
+    Raises:
+        FileNotFoundError: If it is not there any more.
+    """
+    names = [path]
+    for _ in range(SEARCHES):
+        for name in names:
+            with suppress(FileNotFoundError):
+                if os.lstat(name).st_ino == inode:
+                    descriptor = os.open(name, os.O_RDONLY | _O_CLOEXEC)
+                    if os.fstat(descriptor).st_ino == inode:
+                        return descriptor
+                    os.close(descriptor)
+        names = [path, *glob.glob(f"{glob.escape(path)}.*")]
+    raise FileNotFoundError(path)

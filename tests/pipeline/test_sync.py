@@ -125,13 +125,106 @@ class TestSyncer:
         """
         syncer = make(60)
         syncer.add(path)
+        os.rename(path, f"{path}.1")
+        with open(path, "w"):
+            pass
+        syncer.stop(5)
+        assert synced == [f"{path}.1"]
+
+    def test_renamed_while_others_are_synced(self, make, path, synced, monkeypatch):
+        """
+        A file that gets another name when its turn is about to come is synced under the new one.
+        """
+        first = f"{path}.other"
+        with open(first, "w"):
+            pass
+        call = sync._sync_data
+
+        def rotating(descriptor: int) -> None:
+            if not synced:
+                os.rename(path, f"{path}.1")
+                with open(path, "w"):
+                    pass
+            call(descriptor)
+
+        monkeypatch.setattr(sync, "_sync_data", rotating)
+        syncer = make(60)
+        syncer.add(first)
+        syncer.add(path)
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert barrier.error is None
+        assert synced == [first, f"{path}.1"]
+
+    def test_full_while_written(self, make, path, synced):
+        """
+        Durable lines may fill a file before they are all written: then it is synced as well as the next one.
+        """
+        syncer = make(60)
+        syncer.expect(path)
         descriptor = os.open(path, os.O_RDONLY)
         syncer.adopt(path, descriptor)
         syncer.adopt("never named", descriptor)
         os.close(descriptor)
         os.rename(path, f"{path}.1")
+        with open(path, "w"):
+            pass
+        syncer.add(path)
         syncer.stop(5)
-        assert synced == [f"{path}.1"]
+        assert synced == [f"{path}.1", path]
+        before = len(os.listdir("/proc/self/fd"))
+        descriptor = os.open(path, os.O_RDONLY)
+        syncer.adopt(path, descriptor)  # nothing durable is being written
+        os.close(descriptor)
+        syncer.stop(5)
+        assert synced == [f"{path}.1", path]
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_directory(self, make, tmp_path, synced):
+        """
+        A directory alone is synced within the interval, too.
+        """
+        syncer = make(0.05)
+        syncer.add_directory(str(tmp_path))
+        wait_until(lambda: synced == [str(tmp_path)])
+
+    @pytest.mark.parametrize("waited_for", [True, False])
+    def test_many(self, make, tmp_path, synced, monkeypatch, waited_for):
+        """
+        Many files are synced with their file system as a whole, unless somebody relies on the answer.
+        """
+        whole = []
+        monkeypatch.setattr(sync, "_file_system_sync", lambda: lambda path: whole.append(path) or True)
+        syncer = make(60)
+        for number in range(sync.MANY + 1):
+            (tmp_path / f"{number}.log").touch()
+            syncer.add(str(tmp_path / f"{number}.log"))
+        if waited_for:
+            barrier = Barrier()
+            syncer.sync_for(barrier)
+            assert barrier.wait(10)
+        else:
+            syncer.stop(10)
+        assert (whole, len(synced)) == (([], sync.MANY + 1) if waited_for else ([str(tmp_path)], 0))
+
+    def test_started_by_many(self, make, path, monkeypatch):
+        """
+        However many threads want it at the same moment, one thread is started.
+        """
+
+        def slowly(*args: object) -> threading.Thread | None:
+            time.sleep(0.02)
+            return threads_module.start_thread(*args)
+
+        monkeypatch.setattr(sync, "start_thread", slowly)
+        syncer = make(60)
+        threads = [threading.Thread(target=lambda: syncer.add(path)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(thread.name == "sessionlog-sync" for thread in threading.enumerate()) == 1
 
     def test_deleted(self, make, path):
         """
@@ -188,21 +281,17 @@ class TestSyncer:
         syncer.sync_for(barrier)
         assert barrier.wait(0)
 
-    def test_reset_closes(self, make, path):
+    def test_reset(self, make, path, synced, monkeypatch):
         """
-        A reset gives the copies of descriptors back and forgets what waited.
+        A reset forgets what waited.
         """
         syncer = make(60)
-        syncer.add(path)
-        syncer.stop(5)
-        syncer._files[path] = None
-        descriptor = os.open(path, os.O_RDONLY)
-        syncer.adopt(path, descriptor)
-        os.close(descriptor)
-        before = syncer.syncs
+        with monkeypatch.context() as patch:
+            patch.setattr(syncer, "start", lambda: None)
+            syncer.add(path)
         syncer.reset()
         syncer.stop(5)
-        assert syncer.syncs == before
+        assert synced == []
 
 
 class TestHandler:
@@ -219,6 +308,19 @@ class TestHandler:
         session.event("completion")  # not durable
         assert session.flush()
         assert len(synced) == before
+
+    def test_durable_across_rotations(self, tmp_path, synced):
+        """
+        However often files fill while durable events are written, each of them is on the disk when the flush returns.
+        """
+        handler = SessionHandler(tmp_path, sync_interval=60, max_bytes="1 KB", backup_count=50)
+        session = start_session("abc", handler=handler)
+        for number in range(30):
+            session.error("broken", number=number)
+        assert session.flush(durable=True)
+        names = [str(found) for found in (tmp_path / "abc").glob("session.log*")]
+        assert len(names) > 5
+        assert set(names) <= set(synced)
 
     def test_durable_within_a_second(self, tmp_path, synced):
         """
