@@ -120,7 +120,7 @@ class Writer(ConcurrentRotatingFileHandler):
         """The open file's descriptor, -1 if it is closed."""
         return self.stream.fileno() if self.stream else -1
 
-    def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool = True) -> int:
+    def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool | None = None) -> int:
         """
         Append whole lines and give the number of those that are in the file.
 
@@ -132,9 +132,10 @@ class Writer(ConcurrentRotatingFileHandler):
 
             rotate: Whether a new file may be started; only with the file's lock held.
 
-            locked: Whether the file's lock is held, so that nobody else can write behind us. (default: True)
+            locked: Whether the file's lock is held, so that nobody else can write behind us. (default: as *rotate*)
         """
         self.error = self.rotation_error = None
+        locked = rotate if locked is None else locked
         done = 0
         rotate = rotate and self.rotation.backup_count > 0
         try:

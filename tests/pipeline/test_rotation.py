@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import calendar
+import errno
 import gzip
 import os
 import time
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.pipeline.files import NotRegularError
 from sessionlog_handlers.pipeline.rotation import RotationPolicy, empty_slot, is_when, make_room, move_slot
+from sessionlog_handlers.pipeline.writer import Writer
 
 
 @pytest.fixture
@@ -351,3 +354,33 @@ class TestSlots:
         empty_slot(str(tmp_path / "a.log.1"))
         empty_slot(str(tmp_path / "a.log.1"))
         assert _contents(tmp_path) == {"a.log.2": "a.log.2"}
+
+
+def test_failing_rotation_is_told(tmp_path, monkeypatch, capfd):
+    """
+    While no new file can be started, lines go on into the full one, and the fault is told of once an episode.
+    """
+    handler = SessionHandler(tmp_path, max_bytes=1024, backup_count=3, linger=0)
+    session = start_session("abc", handler=handler)
+    log = tmp_path / "abc" / "session.log"
+
+    def write(count: int = 20) -> None:
+        for number in range(count):
+            session.event("completion", number=number, text="x" * 100)
+            handler.flush()
+
+    def refuse(self: Writer, source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", source)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "rotate", refuse)
+            write()
+        told = capfd.readouterr().err
+        assert told.count(f"{log}: no new file can be started (Operation not permitted)") == 1
+        assert log.stat().st_size > 2000
+        write(1)
+        assert log.stat().st_size < 1024
+    session.end()
+    handler.close()
+    assert handler.stats()["dropped"] == {}

@@ -467,10 +467,10 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr(module.os, "write", full)
             patch.setattr(module.os, "ftruncate", late)
-            assert writer.append([b"abc\n"] * 3, rotate=False, locked=False) == 1
+            assert writer.append([b"abc\n"] * 3, rotate=False) == 1
             assert writer.error.errno == errno.ENOSPC
         assert path.read_bytes() == b"abc\nab"
-        assert writer.append([b"abc\n"] * 2, rotate=False, locked=False) == 2
+        assert writer.append([b"abc\n"] * 2, rotate=False) == 2
         assert path.read_bytes() == b"abc\nab\nabc\nabc\n"
 
     def test_short_writes(self, make, tmp_path, monkeypatch):
