@@ -80,6 +80,11 @@ class SessionPaths:
         self._single_file = single_file
         self.name = name
 
+    @property
+    def root(self) -> str:
+        """The root directory."""
+        return self._root
+
     def file(self, index: int) -> str:
         """The path of the layout's file of that number."""
         return self._single_file or os.path.join(self._root, self._layout.files[index].path.replace("{id}", self.name))

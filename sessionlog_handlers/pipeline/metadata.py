@@ -44,6 +44,8 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
         reason: Why it ended.
 
+        final: Whether the app ended it, so that no mere record begins it again.
+
         implicit: Whether it began by its first record.
 
         resumed: How often it was begun again after an end.
@@ -79,6 +81,7 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
     start: str = ""
     end: str | None = None
     reason: str | None = None
+    final: bool = False
     implicit: bool = False
     resumed: int = 0
     owner: str = ""

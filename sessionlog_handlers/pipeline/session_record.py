@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.levels import threshold_name
 from sessionlog_handlers.pipeline.channel import Channel
-from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
+from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write_metadata
 from sessionlog_handlers.pipeline.shared import Shared
 
 REFRESH = 5.0  # seconds between two writes only for the sake of the counters
@@ -57,7 +58,18 @@ class SessionRecord:
         begin: What the app said when it started it.
     """
 
-    __slots__ = ("_begin", "_changes", "_channel", "_resumed", "_rotations", "_saved", "_shared", "_start", "is_due")
+    __slots__ = (
+        "_begin",
+        "_begins",
+        "_changes",
+        "_channel",
+        "_resumed",
+        "_rotations",
+        "_saved",
+        "_shared",
+        "_start",
+        "is_due",
+    )
 
     def __init__(self, channel: Channel, shared: Shared, start: float, begin: Mapping[str, Any]) -> None:
         self._channel = channel
@@ -66,7 +78,7 @@ class SessionRecord:
         self._begin = begin
         self._changes: list[dict[str, Any]] = []  # of the level
         self._rotations: dict[str, list[int]] = {}  # by file: sizes of the rotated ones
-        self._resumed = False
+        self._begins = self._resumed = False
         self._saved = 0.0
         self.is_due = False  # something happened that others should know at once
 
@@ -79,7 +91,7 @@ class SessionRecord:
         """
         The session begins, or begins again.
         """
-        self._resumed = resumed
+        self._begins, self._resumed = True, resumed
         self.is_due = True
 
     def note_change(self, change: Mapping[str, Any], created: float) -> None:
@@ -109,14 +121,17 @@ class SessionRecord:
             OSError: If it can't be written. What was noted is kept for the next time.
         """
         path = self._channel.paths.metadata
-        metadata = read_metadata(path) or self._fresh()
+        metadata = load_metadata(path) or self._fresh()
         self._update(metadata, state)
+        if self._begins or end is not None:
+            self._leave_out_dead(metadata, state)
         if end is not None:
             metadata.writers.pop(state.lease, None)
             if state.owner:
                 metadata.state, metadata.end, metadata.reason = "ended", format_ms(end["created"]), end["reason"]
+                metadata.final = bool(end.get("final", True))
         write_metadata(path, metadata, self._shared.settings.file_mode)
-        self._changes, self._rotations, self._resumed = [], {}, False
+        self._changes, self._rotations, self._begins, self._resumed = [], {}, False, False
         self._saved = time.monotonic()
         self.is_due = False
 
@@ -128,9 +143,11 @@ class SessionRecord:
         pid = os.getpid()
         if state.owner:
             metadata.owner, metadata.pid, metadata.seq = state.lease, pid, state.seq
-            metadata.state, metadata.end, metadata.reason = "running", None, None
-        # An older lease of this process went when its handler was closed.
-        others = {name: other for name, other in metadata.writers.items() if other.get("pid") != pid}
+            metadata.state, metadata.end, metadata.reason, metadata.final = "running", None, None, False
+        # An older lease of this process went when its handler was closed. The process's number says nothing: in each
+        # of two containers it may be 1.
+        ours = self._shared.own_leases
+        others = {name: other for name, other in metadata.writers.items() if name not in ours}
         own = {"written": state.written, "dropped": state.dropped, "seq": state.seq}
         metadata.writers = {**others, state.lease: {"pid": pid, "host": socket.gethostname(), **own}}
         for file, sizes in self._rotations.items():
@@ -140,6 +157,13 @@ class SessionRecord:
                 "last": format_ms(time.time()),
                 "sizes": [*seen.get("sizes", []), *sizes][-ROTATION_SIZES:],
             }
+
+    def _leave_out_dead(self, metadata: Metadata, state: WriterState) -> None:
+        """Forget the writers that were killed. Each is looked at on the disk, so not whenever counters are told."""
+        leases = self._shared.lease.directory
+        metadata.writers = {
+            name: writer for name, writer in metadata.writers.items() if name == state.lease or is_alive(leases, name)
+        }
 
     def _fresh(self) -> Metadata:
         """The metadata of a session that was never on this disk."""

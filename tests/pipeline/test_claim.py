@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import pytest
 from helpers import read_lines, run_python
 
 from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import files
 from sessionlog_handlers.pipeline.layout import directory_name
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
@@ -19,7 +21,7 @@ def _events(directory: Path) -> list[str]:
     return [line["event"] for line in read_lines(directory / "session.log")]
 
 
-def _line(event: str, seq: int) -> bytes:
+def _line(event: str, seq: int, pid: int | None = None) -> bytes:
     line: dict[str, Any] = {
         "ts": "2026-01-08T12:34:56.789Z",
         "level": "info",
@@ -27,6 +29,7 @@ def _line(event: str, seq: int) -> bytes:
         "event": event,
         "data": {},
         "seq": seq,
+        **({"pid": pid} if pid else {}),
     }
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
@@ -89,6 +92,38 @@ class TestResumed:
         start = json.loads(content[3])
         assert (start["seq"], start["data"]["resumed"]) == (43, True)
 
+    def test_while_no_descriptor_is_free(self, handler, tmp_path, monkeypatch):
+        """
+        A session whose metadata can't be read for want of a descriptor is resumed as soon as it can, not begun anew.
+        """
+        _run(handler)
+        path = str(tmp_path / "abc" / "metadata.json")
+        before = read_metadata(path)
+        opened = os.open
+
+        def fail(name: str, flags: int, mode: int = 0o777) -> int:
+            if name == path:
+                raise OSError(errno.EMFILE, "Too many open files", name)
+            return opened(name, flags, mode)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, "open", fail)
+            session = start_session("abc", handler=handler)
+            session.event("completion")
+            handler.flush()
+            assert handler.stats()["pending"] == 1
+        session.end()
+        handler.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")[2:]
+        assert [(line["event"], line["seq"]) for line in lines] == [
+            ("session_start", 3),
+            ("completion", 4),
+            ("session_end", 5),
+        ]
+        assert lines[0]["data"]["resumed"] is True
+        after = read_metadata(path)
+        assert (after.start, after.resumed) == (before.start, 1)
+
     def test_long_garbage(self, handler, tmp_path):
         """
         A log that ends in very much garbage is taken up as well.
@@ -118,6 +153,27 @@ class TestCrashed:
         }
         assert "session_crashed" in [line["event"] for line in read_lines(directory / "audit_system.log")]
 
+    def test_after_a_line_of_another_process(self, handler, tmp_path):
+        """
+        Lines go on with the number of the owner's last one, not with that of a process which wrote the very last.
+        """
+        metadata = Metadata(session="abc", state="running", owner="dead", seq=1)
+        log = _line("session_start", 1) + _line("completion", 500) + _line("completion", 3, pid=77) * 2000
+        directory = _left(tmp_path, metadata, log)
+        _run(handler)
+        assert [line["seq"] for line in read_lines(directory / "session.log")[-3:]] == [501, 502, 503]
+
+    @pytest.mark.parametrize("name", ["audit_user.log", "session.log.1"])
+    def test_last_line_elsewhere(self, handler, tmp_path, name):
+        """
+        The owner's last line may be in an audit file only, or in a file that was just rotated.
+        """
+        metadata = Metadata(session="abc", state="running", owner="dead", seq=1)
+        directory = _left(tmp_path, metadata, _line("completion", 3, pid=77))
+        (directory / name).write_bytes(_line("initial_prompt", 40) + _line("initial_prompt", 41))
+        _run(handler)
+        assert read_lines(directory / "session.log")[1]["seq"] == 42
+
     def test_without_lines(self, handler, tmp_path):
         """
         Where no line was written before, there is no last one to name.
@@ -142,6 +198,52 @@ class TestCrashed:
         assert read_lines(directory / "session.log")[1]["pid"] == os.getpid()
         assert read_metadata(str(directory / "metadata.json")).state == "running"
 
+    def test_again_while_one_lives(self, handler, tmp_path):
+        """
+        A process that leaves a session which another one runs, and comes back, goes on with its own numbers.
+        """
+        lease = Lease(str(tmp_path / ".leases"))
+        metadata = Metadata(session="abc", state="running", owner=lease.take(), writers={lease.name: {"pid": 1}})
+        directory = _left(tmp_path, metadata, _line("session_start", 1) + _line("completion", 70))
+        for _ in range(2):
+            session = start_session("abc", handler=handler)
+            session.event("completion")
+            session.event("completion")
+            session.end()
+            handler.flush()
+        lease.give_back()
+        assert [line["seq"] for line in read_lines(directory / "session.log")[2:]] == [1, 2, 3, 4]
+
+
+def test_child_of_a_parent_that_left(tmp_path):
+    """
+    A daemon goes on with the numbers of the parent's lines, those included that metadata does not know of yet.
+    """
+    program = """
+import os, sys, warnings
+from sessionlog_handlers import SessionHandler, start_session
+warnings.simplefilter("ignore")
+handler = SessionHandler(sys.argv[1], session_level="full")
+session = start_session("abc")
+session.flush()
+for number in range(100):
+    session.event("completion", number=number)
+session.flush()
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == parent:
+    pass
+session.event("completion")
+session.end()
+handler.close()
+os._exit(0)
+"""
+    run_python(program, tmp_path)
+    lines = read_lines(tmp_path / "abc" / "session.log")
+    assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
+    assert lines[-1]["event"] == "session_end"
+
 
 class TestEnded:
     def test_record_does_not_reopen(self, handler, tmp_path, capfd):
@@ -164,6 +266,20 @@ class TestEnded:
         assert handler.stats()["dropped"]["late"] == 2
         assert read_metadata(str(tmp_path / "abc" / "metadata.json")).reason == "done"
         assert "has ended" in capfd.readouterr().err
+
+    def test_implicit_one_that_was_ended(self, handler, tmp_path):
+        """
+        A session that began by a record and that the app ended stays ended in a later process.
+        """
+        metadata = Metadata(session="abc", state="ended", implicit=True, final=True, reason="done")
+        directory = _left(tmp_path, metadata, _line("session_start", 1))
+        logger = logging.getLogger("test_implicit_one_that_was_ended")
+        logger.addHandler(handler)
+        logger.warning("late", extra={"session_id": "abc"})
+        handler.flush()
+        assert _events(directory) == ["session_start"]
+        _run(handler)  # whoever starts it by name begins it again
+        assert _events(directory) == ["session_start", "session_start", "session_end"]
 
     def test_implicit_one_is_reopened(self, tmp_path):
         """

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 from pathlib import Path
 
 import pytest
-from helpers import read_lines, wait_until
+from helpers import read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.pipeline.cleanup import clean_up, compress_slots, is_over, slot_names
 from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.metadata import Metadata, write_metadata
+from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata, write_metadata
+from sessionlog_handlers.settings.layouts import FileSpec
 from sessionlog_handlers.settings.model import Settings
 
 
@@ -51,7 +54,7 @@ class TestIsOver:
             (Metadata(state="ended"), True),
             (Metadata(state="running"), False),
             (Metadata(state="crashed"), False),
-            (Metadata(state="ended", writers={"lease": {}}), False),
+            (Metadata(state="ended", writers={"dead": {"pid": 1}, "../x": {}}), True),
         ],
     )
     def test_by_metadata(self, paths, metadata, over):
@@ -60,6 +63,16 @@ class TestIsOver:
         """
         write_metadata(paths.metadata, metadata)
         assert is_over(paths) is over
+
+    def test_while_one_writes(self, paths, tmp_path):
+        """
+        A session that has ended is not over while a process still writes to it; one that was killed does not count.
+        """
+        lease = Lease(str(tmp_path / ".leases"))
+        write_metadata(paths.metadata, Metadata(state="ended", writers={"dead": {}, lease.take(): {}}))
+        assert not is_over(paths)
+        lease.forget()  # as the system does when a process is killed
+        assert is_over(paths)
 
     def test_without_metadata(self, paths):
         """
@@ -107,6 +120,35 @@ class TestCleanUp:
         (Path(paths.directory) / "recording.wav").write_bytes(b"x")
         clean_up(paths, lock, Settings(on_end="delete"))
         assert _names(paths) == ["recording.wav"]
+
+    def test_delete_nested(self, tmp_path, lock):
+        """
+        Directories within each other go as well, whatever the order in which the layout names them.
+        """
+        files = [
+            FileSpec("{id}/" + name, "jsonl", "level") for name in ("session.log", "audit/b.log", "audit/user/a.log")
+        ]
+        paths = SessionPaths(str(tmp_path), dataclasses.replace(Settings().layout, files=tuple(files)), "abc")
+        for directory in paths.directories():
+            os.makedirs(directory, exist_ok=True)
+        for path in paths.files():
+            Path(path).write_bytes(b"line\n")
+        write_metadata(paths.metadata, Metadata(session="abc", state="ended"))
+        clean_up(paths, lock, Settings(on_end="delete"))
+        assert not os.path.exists(paths.directory)
+
+    def test_delete_leftovers(self, paths, lock):
+        """
+        What a killed process left of a file in the making goes with the session; what only looks alike stays.
+        """
+        directory = Path(paths.directory)
+        for name in ("session.log.2", "session.log", "metadata.json", "audit_user.log.1"):
+            (directory / f".{name}.0123456789ab.tmp").write_bytes(b"x")
+        others = [".other.log.0123456789ab.tmp", ".session.log.tmp", ".session.log.1.x.tmp", "session.log.bak"]
+        for name in others:
+            (directory / name).write_bytes(b"x")
+        clean_up(paths, lock, Settings(on_end="delete"))
+        assert _names(paths) == sorted(others)
 
     @pytest.mark.parametrize("on_end", ["compress", "delete"])
     def test_not_a_session_that_goes_on(self, paths, lock, on_end):
@@ -161,3 +203,27 @@ def test_session_that_goes_on_after_compression(tmp_path):
     assert [line["seq"] for line in lines if line["event"] in ("session_start", "session_end")] == sorted(
         line["seq"] for line in lines if line["event"] in ("session_start", "session_end")
     )
+
+
+def test_delete_after_killed_writers(tmp_path):
+    """
+    With ``on_end: delete`` a session goes at its end, though processes that wrote to it were killed.
+    """
+    handler = SessionHandler(tmp_path, on_end="delete", linger=0)
+    session = start_session("abc", handler=handler)
+    handler.flush()
+    program = """
+import os, sys
+from sessionlog_handlers import SessionHandler, start_session
+handler = SessionHandler(sys.argv[1])
+start_session("abc").event("completion")
+handler.flush()
+os.kill(os.getpid(), 9)
+"""
+    run_python(program, tmp_path)
+    writers = read_metadata(str(tmp_path / "abc" / "metadata.json")).writers
+    assert len(writers) == 2
+    run_python(program, tmp_path)
+    session.end()
+    handler.close()
+    assert not (tmp_path / "abc").exists()
