@@ -318,10 +318,13 @@ class SessionFiles:
         pending = self._pending[index]
         path = self.channel.paths.file(index)
         writer = self._shared.open.writer(path)
+        if pending.durable:
+            self._shared.syncer.expect(path)
         done = writer.append(pending.lines, rotate=locked)
         if writer.rotation_error:
             reason = writer.rotation_error.strerror or writer.rotation_error
-            self._shared.reporter.report(f"rotate {path}", f"{path}: no new file can be started ({reason}); it grows on")
+            message = f"{path}: no new file can be started ({reason}); it grows on"
+            self._shared.reporter.report(f"rotate {path}", message)
         elif writer.rotated:
             self._shared.reporter.over(f"rotate {path}")
         if done:
