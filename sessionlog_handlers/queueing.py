@@ -28,6 +28,7 @@ from sessionlog_handlers.settings.values import (
     parse_size,
     parse_whole,
     parse_within,
+    show,
 )
 
 __all__ = ["BatchingQueueListener", "BoundedQueue", "BoundedQueueHandler"]
@@ -82,7 +83,9 @@ class BoundedQueueHandler(logging.handlers.QueueHandler):
     ) -> None:
         if overflow not in _OVERFLOWS:
             hint = did_you_mean(overflow, _OVERFLOWS)
-            raise ConfigurationError(f"{overflow!r} is not an overflow policy; choose shed or wait{hint}", "overflow")
+            raise ConfigurationError(
+                f"{show(overflow)} is not an overflow policy; choose shed or wait{hint}", "overflow"
+            )
         slowest = parse_within("linger", parse_duration, linger)
         entries = parse_within("capacity", partial(parse_whole, least=1), capacity)
         size = parse_within("max_bytes", parse_size, max_bytes)
@@ -185,7 +188,9 @@ def _make_handler(given: object | Mapping[str, Any]) -> logging.Handler:
         return given
     if not isinstance(given, Mapping):
         raise ConfigurationError(
-            f"{given!r:.100} is no handler; give one, or its configuration with 'class:' or '()'", "target"
+            f"{show(given)} is no handler to put the queue before; give one, such as logging.StreamHandler(), or its "
+            "configuration as a mapping with 'class' or '()'",
+            "target",
         )
     config: dict[str, Any] = {"version": 1, "handlers": {"target": dict(given)}}
     formatter = given.get("formatter")

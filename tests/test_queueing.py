@@ -528,7 +528,7 @@ class TestBadOptions:
             ("console", "no handler"),
             (None, "no handler"),
             ([], "no handler"),
-            ([7], r"7 is no handler; give one, or its configuration with 'class:' or '\(\)'"),
+            ([7], r"7 is no handler to put the queue before; give one, .* a mapping with 'class' or '\(\)'"),
             ({"class": "logging.FileHandle"}, "the handler behind the queue can't be made"),
             ({"class": "nowhere.Handler"}, "the handler behind the queue can't be made"),
             ({"class": "logging.FileHandler"}, "filename"),

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import click
 from click.shell_completion import CompletionItem
+
+from sessionlog_handlers.exceptions import ConfigurationError
 
 
 def _complete_profile(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -59,21 +62,26 @@ def show(name: str) -> None:
 
 
 @command.command("check")
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE", type=click.Path(readable=False))
 def check(file: str) -> int:
     """
-    Check a configuration without applying it. Every problem is a line on stderr, and the exit code is 1.
+    Check a configuration without applying it. Every problem is a line on stderr, and the exit code is 1. FILE is a
+    regular file, or - for stdin.
 
     \b
     Example:
       sessionlog config check logging.yaml
     """
-    from sessionlog_handlers.config.configure import check_file
+    from sessionlog_handlers.config.configure import check_file, check_text
     from sessionlog_handlers.formats.escaping import make_visible
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        problems = check_file(file)
+        if file == "-":
+            file = "stdin"
+            problems = check_text(_read_stdin(), file)
+        else:
+            problems = check_file(file)
     for warning in caught:
         click.echo(f"{make_visible(file)}: warning: {make_visible(str(warning.message))}", err=True)
     for problem in problems:
@@ -83,3 +91,12 @@ def check(file: str) -> int:
     if not problems:
         click.echo(f"{make_visible(file)}: ok")
     return 1 if problems else 0
+
+
+def _read_stdin() -> str:
+    if sys.stdin is None:  # closed by the shell
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("stdin can't be read: it is not UTF-8") from error

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessionlog_handlers.config.document import Findings, examine_document
-from sessionlog_handlers.config.loading import load_file
+from sessionlog_handlers.config.loading import load_file, load_text
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
-from sessionlog_handlers.settings.parse import join_path
+from sessionlog_handlers.settings.values import join_path, show
 
 # How dictConfig says which entry it could not make.
 _UNABLE = re.compile(r"Unable to configure (handler|formatter|filter|logger|root)(?: '([^']*)')?")
@@ -36,7 +36,7 @@ def configure(config: str | os.PathLike[str] | Mapping[str, Any], *, environ: Ma
 
     .. versionadded:: 0.1.0
     """
-    document = config if isinstance(config, Mapping) else load_file(config)
+    document = config if isinstance(config, Mapping) else load_file(_path_of(config))
     findings = examine_document(document, environ)
     if findings.problems:
         raise _one_of(findings)
@@ -68,10 +68,27 @@ def check_file(path: str | os.PathLike[str], *, environ: Mapping[str, str] | Non
     Every problem of a configuration file, as `validate` gives them; a file that can't be read is one problem.
     """
     try:
-        document = load_file(path)
+        document = load_file(_path_of(path))
     except ConfigurationError as error:
         return [str(error)]
     return validate(document, environ=environ)
+
+
+def check_text(text: str, name: str, *, environ: Mapping[str, str] | None = None) -> list[str]:
+    """
+    Every problem of a configuration's text; *name* says where it came from.
+    """
+    try:
+        document = load_text(text, name)
+    except ConfigurationError as error:
+        return [str(error)]
+    return validate(document, environ=environ)
+
+
+def _path_of(config: object) -> str:
+    if isinstance(config, str | os.PathLike):
+        return os.fsdecode(config)
+    raise ConfigurationError(f"{show(config)} is no configuration; give the path of a YAML file, or a mapping")
 
 
 def _one_of(findings: Findings) -> ConfigurationError:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.formats.escaping import make_visible
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.model import Settings
-from sessionlog_handlers.settings.parse import join_path
-from sessionlog_handlers.settings.values import did_you_mean, parse_size
+from sessionlog_handlers.settings.values import did_you_mean, join_path, no_name, parse_size, show
 
 SESSION_HANDLER = frozenset({"sessionlog_handlers.SessionHandler", "sessionlog_handlers.handlers.SessionHandler"})
 
@@ -38,6 +38,9 @@ LOGGER_KEYS = ("level", "handlers", "filters", "propagate")
 # What dictConfig itself takes from a handler's mapping; the rest are its arguments.
 _OWN_KEYS = frozenset({"class", "()", "formatter", "level", "filters", "."})
 _SESSION_LEVELS = frozenset(level.value for level in SessionLevel)
+MAX_LEVELS = 100  # of mappings and lists in each other
+MAX_VALUES = 100_000  # of a whole document, what aliases stand for written out
+
 _OWN_PREFIX = "x-"  # a place for anchors
 _CFG_REFERENCE = re.compile(r"cfg://(\w+)")
 
@@ -64,37 +67,89 @@ def examine_document(document: object, environ: Mapping[str, str] | None = None)
     if not isinstance(document, Mapping):
         findings.add(f"a configuration is a mapping, and this is {type(document).__name__}")
         return findings
-    _examine_top(document, findings)
-    if not findings.problems:
+    try:
+        _measure(document, "", {}, [])
+    except ConfigurationError as error:
+        findings.problems.append(error)
+        return findings
+    _examine_values(document, findings)
+    before = len(findings.problems)
+    _examine_shape(document, findings)
+    if len(findings.problems) == before:
         filled = _fill_in(document, findings)
-        if not findings.problems:
+        if len(findings.problems) == before:
             _Document(filled, findings, environ).examine()
     return findings
 
 
-def _examine_top(document: Mapping[str, Any], findings: Findings) -> None:
-    referred = set(_CFG_REFERENCE.findall(repr(document)))
-    for key in document:
-        if key not in TOP_LEVEL_KEYS and key not in referred and not str(key).startswith(_OWN_PREFIX):
-            hint = did_you_mean(key, TOP_LEVEL_KEYS) or f"; a configuration has {', '.join(TOP_LEVEL_KEYS)}"
-            findings.add(f"no such section{hint}", str(key))
+def _measure(value: Any, path: str, known: dict[int, tuple[int, int, Any]], within: list[int]) -> tuple[int, int]:
+    """
+    How many values there are, written out, and how many levels. YAML's aliases can make both endless of a few lines.
+    """
+    if not isinstance(value, Mapping | list | tuple):
+        return 1, 0
+    if id(value) in within:
+        raise ConfigurationError("it contains itself", path)
+    if id(value) not in known:
+        size = height = 0
+        within.append(id(value))
+        if len(within) <= MAX_LEVELS:
+            for key in value if isinstance(value, Mapping) else range(len(value)):
+                inner = value[key] if not isinstance(value, dict | list | tuple) else _plain_item(value, key)
+                inner_size, inner_height = _measure(inner, join_path(path, str(key)), known, within)
+                size, height = size + inner_size, max(height, inner_height)
+        within.pop()
+        known[id(value)] = size + 1, height + 1, value  # which keeps its id from being another's
+    size, height, _ = known[id(value)]
+    if len(within) + height > MAX_LEVELS:
+        raise ConfigurationError(f"it is nested too deeply; the most is {MAX_LEVELS} levels", path)
+    if size > MAX_VALUES:
+        raise ConfigurationError(f"it is too large; the most is {MAX_VALUES} values, aliases written out", path)
+    return size, height
+
+
+def _plain_item(value: Any, key: Any) -> Any:
+    """An entry as it is: dictConfig's own containers would look up ext:// and cfg:// values."""
+    return next(kind for kind in _CONTAINERS if isinstance(value, kind)).__getitem__(value, key)
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for key in value if isinstance(value, Mapping) else range(len(value)):
+            yield from _texts_of(_plain_item(value, key) if isinstance(value, _CONTAINERS) else value[key])
+
+
+def _examine_values(document: Mapping[str, Any], findings: Findings) -> None:
     if "version" not in document:
         findings.add("the configuration needs 'version: 1'")
     elif document["version"] != 1 or isinstance(document["version"], bool):
-        findings.add(f"{document['version']!r} is not a version that logging knows; write 1", "version")
+        findings.add(f"{show(document['version'])} is not a version that logging knows; write 1", "version")
     for key in ("incremental", "disable_existing_loggers"):
         if not isinstance(document.get(key, False), bool):
-            findings.add(f"{document[key]!r} is neither true nor false", key)
+            findings.add(f"{show(document[key])} is neither true nor false", key)
+
+
+def _examine_shape(document: Mapping[str, Any], findings: Findings) -> None:
+    referred = {name for text in _texts_of(document) for name in _CFG_REFERENCE.findall(text)}
+    names: Iterable[object] = document
+    for key in names:
+        if not isinstance(key, str):
+            findings.add(no_name(key, "section"))
+        elif key not in TOP_LEVEL_KEYS and key not in referred and not str(key).startswith(_OWN_PREFIX):
+            hint = did_you_mean(key, TOP_LEVEL_KEYS) or f"; a configuration has {', '.join(TOP_LEVEL_KEYS)}"
+            findings.add(f"no such section{hint}", str(key))
     for section in ("formatters", "filters", "handlers", "loggers"):
         value = document.get(section, {})
         if not isinstance(value, Mapping):
-            findings.add(f"{value!r} is not a mapping of names", section)
+            findings.add(f"{show(value)} is not a mapping of names", section)
             continue
         for name in value:
             if not isinstance(value[name], Mapping):
-                findings.add(f"{value[name]!r} is not a mapping", section, str(name))
+                findings.add(f"{show(value[name])} is not a mapping", section, str(name))
     if not isinstance(document.get("root", {}), Mapping):
-        findings.add(f"{document['root']!r} is not a mapping", "root")
+        findings.add(f"{show(document['root'])} is not a mapping", "root")
 
 
 # Arguments of our other handlers that mean what the keys of `SessionHandler` mean.
@@ -122,8 +177,7 @@ def _fill_in(document: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
             try:
                 filled[key] = fill(value[key], inner_path, (*within, id(value)))
             except Exception:  # ext:// imports, and a module that is imported may raise anything
-                plain = next(kind for kind in _CONTAINERS if isinstance(value, kind))
-                findings.add(f"{plain.__getitem__(value, key)!r} leads nowhere", inner_path)
+                findings.add(f"{show(_plain_item(value, key))} leads nowhere", inner_path)
         return filled if isinstance(value, dict) else list(filled.values())
 
     return cast(dict[str, Any], fill(logging.config.DictConfigurator(dict(document)).config, "", ()))
@@ -186,7 +240,12 @@ class _Document:
             )
 
     def _examine_foreign_handler(self, name: str, handler: Mapping[str, Any], target: object) -> None:
-        factory = self._resolve(target, "handlers", name, "()" if "()" in handler else "class")
+        key = "()" if "()" in handler else "class"
+        factory = self._resolve(target, "handlers", name, key)
+        if key == "class" and factory is not None and not _makes_handlers(factory):
+            hint = "" if isinstance(factory, type) else "; a function that makes one is written as '()'"
+            self._findings.add(f"{show(target)} is not a handler's class{hint}", "handlers", name, key)
+            return
         for key in ("target", "handlers"):
             # A memory or queue handler refers to others. Their arguments are made by dictConfig, so they end here.
             if key in handler and isinstance(factory, type) and issubclass(factory, _REFERRING):
@@ -234,7 +293,7 @@ class _Document:
                 hint = did_you_mean(key, LOGGER_KEYS) or f"; a logger has {', '.join(LOGGER_KEYS)}"
                 self._findings.add(f"no such key{hint}", *path, str(key))
         if not isinstance(logger.get("propagate", True), (bool, type(None))):
-            self._findings.add(f"{logger['propagate']!r} is neither true nor false", *path, "propagate")
+            self._findings.add(f"{show(logger['propagate'])} is neither true nor false", *path, "propagate")
         self._examine_level(logger, *path)
         self._examine_references(logger, "handlers", *path)
         self._examine_references(logger, "filters", *path)
@@ -248,16 +307,16 @@ class _Document:
             hint = "; how much a session keeps is 'session_level'"
         else:
             hint = did_you_mean(level, names) or f"; choose one of {', '.join(names)}"
-        self._findings.add(f"{level!r} is not a level that logging knows{hint}", *path, "level")
+        self._findings.add(f"{show(level)} is not a level that logging knows{hint}", *path, "level")
 
     def _examine_references(self, mapping: Mapping[str, Any], key: str, *path: str, section: str = "") -> None:
         names = mapping.get(key)
         if key == "target":
             names = [names]
         if isinstance(names, str):
-            self._findings.add(f"{names!r} is not a list; write [{names}]", *path, key)
+            self._findings.add(f"{show(names)} is not a list; write [{show(names)[1:-1]}]", *path, key)
         elif names is not None and not isinstance(names, (list, tuple)):
-            self._findings.add(f"{names!r} is not a list of names", *path, key)
+            self._findings.add(f"{show(names)} is not a list of names", *path, key)
         else:
             for name in names or ():
                 self._examine_reference(name, section or key, *path, key)
@@ -268,23 +327,37 @@ class _Document:
         known = self._document.get(section) or {}
         if name not in known:
             hint = did_you_mean(name, known) or (f"; there are {', '.join(known)}" if known else "; there are none")
-            self._findings.add(f"{name!r} is not one of the {section}{hint}", *path)
+            self._findings.add(f"{show(name)} is not one of the {section}{hint}", *path)
 
     def _resolve(self, target: object, *path: str) -> Callable[..., Any] | None:
         if callable(target):
             return target
         if not isinstance(target, str):
-            self._findings.add(f"{target!r} is not the dotted name of a class", *path)
+            self._findings.add(f"{show(target)} is not the dotted name of a class", *path)
             return None
         try:
             found = self._resolver.resolve(target)
         except Exception as error:  # a module that is imported may raise anything
-            self._findings.add(f"{target!r} can't be imported: {error.__cause__ or error}", *path)
+            reason = make_visible(str(error.__cause__ or error))
+            self._findings.add(f"{show(target)} can't be imported: {reason:.200}{self._hint_for(target)}", *path)
             return None
         if callable(found):
             return found  # type: ignore[no-any-return]  # typeshed gives Any for what was imported
-        self._findings.add(f"{target!r} can't be called", *path)
+        self._findings.add(f"{show(target)} can't be called", *path)
         return None
+
+    def _hint_for(self, target: str) -> str:
+        module_name, _, name = target.rpartition(".")
+        try:
+            module = self._resolver.resolve(module_name)
+        except Exception:  # as above
+            return ""
+        return did_you_mean(name, getattr(module, "__all__", dir(module)))
+
+
+def _makes_handlers(factory: object) -> bool:
+    # All that dictConfig asks of a handler; it need not be a `logging.Handler`.
+    return isinstance(factory, type) and hasattr(factory, "handle") and hasattr(factory, "setLevel")
 
 
 _REFERRING = (logging.handlers.MemoryHandler, logging.handlers.QueueHandler)

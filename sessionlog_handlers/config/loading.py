@@ -5,10 +5,12 @@ From a YAML file to a mapping, with the place of each mistake. What the mapping 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.settings.values import show
 
 if TYPE_CHECKING:
     import yaml
@@ -23,12 +25,19 @@ def load_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """
     name = os.fspath(path)
     try:
-        with open(name, encoding="utf-8-sig") as file:
+        with open(name, encoding="utf-8-sig", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigurationError(f"{name} can't be read: it is not a regular file")
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{name} can't be read: {reason}") from error
     return load_text(text, name)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a pipe that nobody writes to would wait for ever.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def load_text(text: str, name: str = "the text") -> Mapping[str, Any]:
@@ -45,7 +54,9 @@ def load_text(text: str, name: str = "the text") -> Mapping[str, Any]:
         document = _load_once(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{name}{_place_of(error, text)}: {_reason_of(error)}") from error
-    except (ValueError, RecursionError) as error:  # a date that is none, a file that is all brackets
+    except RecursionError as error:  # a file that is all brackets
+        raise ConfigurationError(f"{name}: it is nested too deeply") from error
+    except ValueError as error:  # a date that is none
         raise ConfigurationError(f"{name}: {error}") from error
     if document is None:
         raise ConfigurationError(f"{name} is empty; it needs at least 'version: 1' and handlers")
@@ -81,7 +92,7 @@ def _refuse_doubles(node: yaml.Node, seen: set[int]) -> None:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in keys and not key.tag.endswith(":merge"):
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                        problem=f"the key {show(key.value)} is there twice", problem_mark=key.start_mark
                     )
                 keys.add((key.tag, key.value))
             _refuse_doubles(value, seen)

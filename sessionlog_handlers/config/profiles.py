@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib import resources
 
 from sessionlog_handlers.exceptions import ConfigurationError
-from sessionlog_handlers.settings.values import did_you_mean
+from sessionlog_handlers.settings.values import did_you_mean, show
 
 _DIRECTORY = "profiles"
 _SUFFIX = ".yaml"
@@ -31,6 +31,6 @@ def profile_text(name: str) -> str:
     names = profile_names()
     if name not in names:
         raise ConfigurationError(
-            f"there is no profile {name!r}; choose one of {', '.join(names)}{did_you_mean(name, names)}"
+            f"there is no profile {show(name)}; choose one of {', '.join(names)}{did_you_mean(name, names)}"
         )
     return (resources.files(__package__) / _DIRECTORY / (name + _SUFFIX)).read_text("utf-8")

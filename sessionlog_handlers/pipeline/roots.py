@@ -49,7 +49,8 @@ def note_root(directory: str) -> None:
     make_directory(str(home()))
     with FileLock(str(home() / ".roots.lock"), keep_open=False).hold():
         roots = [root for root in known_roots() if root != directory and os.path.isdir(root)]
-        replace_file(str(home() / "roots.json"), msgspec.json.encode([*_forget_oldest(roots, MAX_ROOTS - 1), directory]))
+        kept = _forget_oldest(roots, MAX_ROOTS - 1)
+        replace_file(str(home() / "roots.json"), msgspec.json.encode([*kept, directory]))
 
 
 def _forget_oldest(roots: list[str], most: int) -> list[str]:

@@ -12,7 +12,14 @@ from typing import Any, cast
 
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.settings.layouts import LAYOUTS, TAKES, FileSpec, Layout, Takes
-from sessionlog_handlers.settings.values import parse_choice, parse_fields, parse_mapping, parse_text, parse_within
+from sessionlog_handlers.settings.values import (
+    parse_choice,
+    parse_fields,
+    parse_mapping,
+    parse_text,
+    parse_within,
+    show,
+)
 
 FORMATS = ("jsonl", "fugue", "text", "event_line", "pty")
 
@@ -70,7 +77,7 @@ def _parse_file_path(name: str) -> str:
         path = "{id}/" + path
     unknown = [found for found in _PLACEHOLDER.findall(path) if found != "{id}"]
     if unknown:
-        raise ConfigurationError(f"{unknown[0]!r} can't be filled in; {{id}} is the only placeholder")
+        raise ConfigurationError(f"{show(unknown[0])} can't be filled in; {{id}} is the only placeholder")
     parts = path.split("/")
     if ".." in parts:
         raise ConfigurationError("a file can't be above the root; leave out the '..'")
@@ -88,13 +95,13 @@ def _refuse_clashes(paths: Sequence[str], metadata: str) -> None:
     for path in paths:
         folded = path.casefold()
         if folded in taken:
-            raise ConfigurationError(f"{path!r} is there twice, or is the place of metadata.json")
+            raise ConfigurationError(f"{show(path)} is there twice, or is the place of metadata.json")
         taken.add(folded)
     for path in paths:
         if _SLOT.sub("", path.casefold()) in taken - {path.casefold()}:
-            raise ConfigurationError(f"{path!r} is what a rotated file of its neighbour is called")
+            raise ConfigurationError(f"{show(path)} is what a rotated file of its neighbour is called")
         if any(other.casefold().startswith(path.casefold() + "/") for other in (*paths, metadata)):
-            raise ConfigurationError(f"{path!r} can't be a file and a directory at once")
+            raise ConfigurationError(f"{show(path)} can't be a file and a directory at once")
 
 
 def choose_layout(default: Layout, values: dict[str, Any]) -> Layout:

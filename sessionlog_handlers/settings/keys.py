@@ -38,6 +38,7 @@ from sessionlog_handlers.settings.values import (
     parse_text,
     parse_texts,
     parse_whole,
+    show,
 )
 
 WHEN = ("S", "M", "H", "D", "midnight", "W0", "W1", "W2", "W3", "W4", "W5", "W6")
@@ -90,7 +91,7 @@ def _size(name: str, default: str | int, doc: str, *, least: int = 0, aliases: t
     def parse(value: object) -> int:
         size = parse_size(value)
         if size < least:
-            raise ConfigurationError(f"{value!r} is too small; the least is {format_size(least)}")
+            raise ConfigurationError(f"{show(value)} is too small; the least is {format_size(least)}")
         return size
 
     return Key(name, parse, "size", default, doc, "bytes", aliases)
@@ -100,9 +101,9 @@ def _duration(name: str, default: str | int, doc: str, *, least: float = 0.0, mo
     def parse(value: object) -> float:
         seconds = parse_duration(value)
         if seconds < least:
-            raise ConfigurationError(f"{value!r} is too short; the least is {format_duration(least)}")
+            raise ConfigurationError(f"{show(value)} is too short; the least is {format_duration(least)}")
         if seconds > most:
-            raise ConfigurationError(f"{value!r} is too long; the most is {format_duration(most)}")
+            raise ConfigurationError(f"{show(value)} is too long; the most is {format_duration(most)}")
         return seconds
 
     return Key(name, parse, "duration", default, doc, "seconds")
@@ -147,7 +148,7 @@ def _parse_max_bytes(value: object) -> int:
     size = parse_size(value)
     if 0 < size < MIN_ROTATION:
         raise ConfigurationError(
-            f"{value!r} is too small, each line would rotate; the least is {format_size(MIN_ROTATION)}, 0 is never"
+            f"{show(value)} is too small, each line would rotate; the least is {format_size(MIN_ROTATION)}, 0 is never"
         )
     return size
 
@@ -156,7 +157,7 @@ def _parse_open_files(value: object) -> int:
     count = parse_whole(value)
     if 0 < count < MIN_OPEN_FILES:
         raise ConfigurationError(
-            f"{value!r} is too few; the least is {MIN_OPEN_FILES}, 0 lets the process's limit decide"
+            f"{show(value)} is too few; the least is {MIN_OPEN_FILES}, 0 lets the process's limit decide"
         )
     return count
 

@@ -19,11 +19,13 @@ from sessionlog_handlers.settings.environment import read_level
 from sessionlog_handlers.settings.files import choose_layout
 from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.layouts import LAYOUTS, Layout
-from sessionlog_handlers.settings.parse import Reading, join_path, read_options
-from sessionlog_handlers.settings.values import did_you_mean, format_size
+from sessionlog_handlers.settings.parse import Reading, read_options
+from sessionlog_handlers.settings.values import did_you_mean, format_size, join_path
 
 KIB = 1024
 MIB = 1024 * KIB
+
+_LAYOUT_KEYS = ("layout", "files", "format", "audit")  # which files there are depends on all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +117,21 @@ class Settings:
         Like `from_options`, but every problem and warning is given back and none is raised or shown.
         """
         reading = read_options(options, key_prefix)
-        if reading.problems:
-            return Examined(None, reading.problems, [])
         try:
             layout = choose_layout(cls.layout, reading.values)
         except ConfigurationError as error:
-            return Examined(None, [ConfigurationError(error.message, join_path(key_prefix, error.key))], [])
+            reading.problems.append(ConfigurationError(error.message, join_path(key_prefix, error.key)))
+            reading.failed.update(_LAYOUT_KEYS)
+            layout = cls.layout
         settings = cls(layout=layout, **_fields_of(reading.values))
-        problems = [
+        problems = reading.problems + [
             ConfigurationError(sentence, reading.paths.get(key, join_path(key_prefix, key)))
-            for key, sentence in settings._contradictions(reading)
+            for key, others, sentence in settings._contradictions(reading)
+            # What has no value can't be compared; its default is not what was meant.
+            if reading.failed.isdisjoint((key, *others))
         ]
+        if reading.problems:
+            return Examined(None, problems, [])
         level, complaints = read_level(os.environ if environ is None else environ)
         notes = [*settings._idle_keys(reading), *complaints]
         return Examined(None if problems else settings._with_override(level), problems, notes)
@@ -156,53 +162,60 @@ class Settings:
             session_levels=tuple((pattern, max(own, level)) for pattern, own in self.session_levels),
         )
 
-    def _contradictions(self, reading: Reading) -> Iterator[tuple[str, str]]:
+    def _contradictions(self, reading: Reading) -> Iterator[_Contradiction]:
         yield from self._contradictions_of_files(reading)
         yield from self._contradictions_of_rotation(reading)
         if self.audit_on_error == "raise" and self.audit_durability != "sync":
-            yield "audit_on_error", "'raise' needs 'audit_durability: sync'; else nobody waits for what could be raised"
+            sentence = "'raise' needs 'audit_durability: sync'; else nobody waits for what could be raised"
+            yield _Contradiction("audit_on_error", ("audit_durability",), sentence)
         if self.audit_durability == "sync" and not any(spec.audits for spec in self.layout.files):
-            yield "audit_durability", "'sync' waits for audit files, and there are none"
+            yield _Contradiction("audit_durability", _LAYOUT_KEYS, "'sync' waits for audit files, and there are none")
         if self.max_record_bytes > self.queue_bytes:
-            room = format_size(self.queue_bytes)
-            yield "max_record_bytes", f"a record of that length would never fit into 'queue_bytes', which is {room}"
+            sentence = (
+                f"a record of that length would never fit into 'queue_bytes', which is {format_size(self.queue_bytes)}"
+            )
+            yield _Contradiction("max_record_bytes", ("queue_bytes",), sentence)
         yield from self._contradictions_of_sampling()
         if "trash" in self.later and "archive" in self.later:
-            yield "archive", "a removed session goes to 'trash' or to 'archive'; give one of them"
+            sentence = "a removed session goes to 'trash' or to 'archive'; give one of them"
+            yield _Contradiction("archive", ("trash",), sentence)
         if "on_mark" in self.later and "marks" not in self.later:
-            yield "on_mark", "there are no 'marks' that it could be called for"
+            yield _Contradiction("on_mark", ("marks",), "there are no 'marks' that it could be called for")
 
-    def _contradictions_of_files(self, reading: Reading) -> Iterator[tuple[str, str]]:
+    def _contradictions_of_files(self, reading: Reading) -> Iterator[_Contradiction]:
         given = reading.values
         if "layout" in given and "files" in given:
-            yield "files", "it takes the place of 'layout'; give one of them"
+            yield _Contradiction("files", ("layout",), "it takes the place of 'layout'; give one of them")
         if self.single_file is not None:
             for key in ("layout", "files"):
                 if key in given:
-                    yield key, "'single_file' writes one file for all sessions; leave one of them out"
+                    sentence = "'single_file' writes one file for all sessions; leave one of them out"
+                    yield _Contradiction(key, ("single_file",), sentence)
 
-    def _contradictions_of_rotation(self, reading: Reading) -> Iterator[tuple[str, str]]:
+    def _contradictions_of_rotation(self, reading: Reading) -> Iterator[_Contradiction]:
         given = reading.values
         rotates = self.rotation == "time" or (self.rotation == "size" and self.max_bytes > 0)
         if rotates and self.backup_count == 0:
-            yield (
-                "backup_count",
-                "0 would throw the log away at each rotation; keep at least 1 file, or write 'rotation: off'",
-            )
+            sentence = "0 would throw the log away at each rotation; keep at least 1 file, or write 'rotation: off'"
+            yield _Contradiction("backup_count", ("rotation", "max_bytes"), sentence)
         if self.compress and not rotates:
             reason = "'rotation: off'" if self.rotation == "off" else "'max_bytes: 0'"
-            yield "compress", f"with {reason} there are no old files; 'on_end: compress' compresses ended sessions"
+            sentence = f"with {reason} there are no old files; 'on_end: compress' compresses ended sessions"
+            yield _Contradiction("compress", ("rotation", "max_bytes"), sentence)
         if self.rotation == "time" and self.when.startswith("W") and "interval" in given and self.interval != 1:
-            yield "interval", f"{self.when!r} is once a week; an interval can't be counted from it"
+            sentence = f"{self.when!r} is once a week; an interval can't be counted from it"
+            yield _Contradiction("interval", ("rotation", "when"), sentence)
 
-    def _contradictions_of_sampling(self) -> Iterator[tuple[str, str]]:
+    def _contradictions_of_sampling(self) -> Iterator[_Contradiction]:
         types = EventCatalogue(self.events).types
         for name in self.sampling:
             if name not in types:
-                yield f"sampling.{name}", f"no such event{did_you_mean(name, types)}"
+                yield _Contradiction(f"sampling.{name}", ("events",), f"no such event{did_you_mean(name, types)}")
             elif types[name].session_level is not SessionLevel.FULL:
-                level = types[name].session_level
-                yield f"sampling.{name}", f"only events of session level full are sampled, and this one is at {level}"
+                sentence = (
+                    f"only events of session level full are sampled, and this one is at {types[name].session_level}"
+                )
+                yield _Contradiction(f"sampling.{name}", ("events",), sentence)
 
     def _idle_keys(self, reading: Reading) -> Iterator[str]:
         for key, path in reading.paths.items():
@@ -212,6 +225,16 @@ class Settings:
             for key in ("when", "interval"):
                 if key in reading.paths:
                     yield f"{reading.paths[key]} has no effect without 'rotation: time'"
+
+
+class _Contradiction(NamedTuple):
+    """
+    Two settings that don't go together: the key that is to blame, the others that it depends on, and a sentence.
+    """
+
+    key: str
+    others: tuple[str, ...]
+    sentence: str
 
 
 class Examined(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.settings.keys import ALIASES, KEYS, LOG_ROTATION, LOG_ROTATION_KEYS
-from sessionlog_handlers.settings.values import did_you_mean, parse_mapping
+from sessionlog_handlers.settings.values import closest, did_you_mean, join_path, no_name, parse_mapping
 
 # Words for our keys that are too far from them for a guess by spelling.
 _OTHER_WORDS = {
@@ -47,6 +47,7 @@ class Reading:
     values: dict[str, Any] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     problems: list[ConfigurationError] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)  # keys that were given, or meant, and have no value
 
 
 def read_options(options: Mapping[str, Any], prefix: str = "") -> Reading:
@@ -65,20 +66,24 @@ def read_options(options: Mapping[str, Any], prefix: str = "") -> Reading:
                 _read_entry(entry, reading)
         except ConfigurationError as error:
             reading.problems.append(ConfigurationError(error.message, join_path(prefix, error.key)))
+            reading.failed |= _meant_keys(name)
     reading.paths = {key: join_path(prefix, path) for key, path in reading.paths.items()}
     return reading
 
 
-def join_path(*parts: str) -> str:
-    """
-    A dotted path of the parts that are not empty.
-    """
-    return ".".join(part for part in parts if part)
+def _meant_keys(name: object) -> set[str]:
+    """The keys that an entry which can't be read stands for, misspelt or not."""
+    if not isinstance(name, str):
+        return set()
+    if name == LOG_ROTATION:
+        return {*LOG_ROTATION_KEYS.values()}
+    word = _OTHER_WORDS.get(name.lower()) or closest(name, (*KEYS, *ALIASES))
+    return {ALIASES.get(word, word)}
 
 
 def _entries(name: object, value: Any) -> Iterator[Entry]:
     if not isinstance(name, str):
-        raise ConfigurationError(f"{name!r} is not a key; put it in quotes", str(name))
+        raise ConfigurationError(no_name(name, "key"), "" if name is None else str(name))
     if name == LOG_ROTATION:
         yield from _log_rotation_entries(value)
         return

@@ -28,6 +28,7 @@ from sessionlog_handlers.settings.values import (
     parse_texts,
     parse_whole,
     parse_within,
+    show,
 )
 
 DAY = 86_400.0  # seconds
@@ -42,13 +43,15 @@ def parse_session_level(value: object) -> SessionLevel:
     Read a session level; a severity is refused with the key that takes it.
     """
     try:
-        return SessionLevel.parse(value)
-    except ConfigurationError as error:
+        return SessionLevel.parse(value if isinstance(value, str) else "")
+    except ConfigurationError:
+        choices = [level.value for level in SessionLevel]
         if isinstance(value, str) and value.strip().lower() in SEVERITIES:
             hint = "; the threshold on severity is the key severity"
         else:
-            hint = did_you_mean(value, [level.value for level in SessionLevel])
-        raise ConfigurationError(error.message + hint) from None
+            hint = did_you_mean(value, choices)
+        sentence = f"{show(value)} is not a session level; choose one of {', '.join(choices)}{hint}"
+        raise ConfigurationError(sentence) from None
 
 
 def parse_session_levels(value: object) -> tuple[tuple[str, SessionLevel], ...]:
@@ -77,7 +80,7 @@ def parse_events(value: object) -> tuple[EventType, ...]:
 
 def _parse_event(name: str, value: object) -> EventType:
     if name == ORDINARY_RECORD or not _EVENT_NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} can't be an event's name; use letters, digits and _, but not 'log'")
+        raise ConfigurationError(f"{show(name)} can't be an event's name; use letters, digits and _, but not 'log'")
     if not isinstance(value, Mapping):
         value = {"session_level": value}
     options = parse_fields(value, _EVENT_FIELDS, "an event")
@@ -121,7 +124,7 @@ def parse_retention(value: object) -> dict[str, Any]:
     if isinstance(value, str):
         return {"days": _parse_days(value)}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{value!r} does not say what to keep; write 7d or {{days: 7, total: 1 GB}}")
+        raise ConfigurationError(f"{show(value)} does not say what to keep; write 7d or {{days: 7, total: 1 GB}}")
     return parse_fields(value, _RETENTION_FIELDS, "retention")
 
 
@@ -131,7 +134,7 @@ def _parse_days(value: object) -> float:
     else:
         days = float(parse_whole(value, most=36_500)) if not isinstance(value, float) else parse_duration(value)
     if days <= 0:
-        raise ConfigurationError(f"{value!r} would keep nothing; give an age above 0, or leave it out to keep all")
+        raise ConfigurationError(f"{show(value)} would keep nothing; give an age above 0, or leave it out to keep all")
     return days
 
 
@@ -180,7 +183,7 @@ def parse_hook(value: object) -> Callable[..., Any] | tuple[str, ...]:
     except ValueError:
         words = ()
     if not words:
-        raise ConfigurationError(f"{value!r} can't be called; write a command, or ext://package.function")
+        raise ConfigurationError(f"{show(value)} can't be called; write a command, or ext://package.function")
     return words
 
 
@@ -195,5 +198,5 @@ def parse_redact(value: object) -> bool | tuple[str, ...]:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}") from None
+            raise ConfigurationError(f"{show(pattern)} is not a regular expression: {error}") from None
     return patterns

@@ -7,6 +7,7 @@ Each parser takes what YAML or Python gave, returns one plain value, and raises 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import os
 import re
@@ -17,11 +18,18 @@ from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from sessionlog_handlers.exceptions import ConfigurationError
+from sessionlog_handlers.formats.escaping import make_visible
 from sessionlog_handlers.levels import SEVERITY_NUMBERS
 
 T = TypeVar("T")
 
+MAX_SHOWN = 80  # characters of a value in an error
+MAX_PATH_SHOWN = 160  # characters of a key with those around it
+MAX_ITEMS_SHOWN = 8  # of a list or mapping in an error
+MAX_DEPTH_SHOWN = 3  # levels of lists and mappings in each other
+
 SIZE_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+MAX_NUMBER = 2**1000  # beyond which a whole number may be none that a float can hold
 MAX_SIZE = 2**63 - 1  # bytes, the largest offset of a file
 
 DURATION_UNITS = {
@@ -57,9 +65,57 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     """
     The end of a sentence that names the closest known word, empty if none is close.
     """
+    near = closest(given, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def closest(given: object, known: Iterable[str]) -> str:
+    """
+    The known word that is meant, empty if none is close.
+    """
+    if not isinstance(given, str) or len(given) > MAX_SHOWN:
+        return ""
     words = {_plain(word): word for word in reversed(tuple(known))}
-    near = difflib.get_close_matches(_plain(str(given)), words, n=1, cutoff=0.6)
-    return f"; did you mean {words[near[0]]!r}?" if near else ""
+    near = difflib.get_close_matches(_plain(given), words, n=1, cutoff=0.6)
+    return words[near[0]] if near else ""
+
+
+def show(value: object) -> str:
+    """
+    A value as an error quotes it: on one line, visible, and not longer than about *MAX_SHOWN* characters.
+    """
+    text = make_visible(_short_repr(value, MAX_DEPTH_SHOWN))
+    return text if len(text) <= MAX_SHOWN + 2 else f"{text[:MAX_SHOWN]}…"
+
+
+def _short_repr(value: object, depth: int) -> str:
+    # What YAML's aliases make may be endless when it is written out.
+    if isinstance(value, str):
+        return repr(value if len(value) <= MAX_SHOWN else f"{value[: MAX_SHOWN - 1]}…")
+    if isinstance(value, Mapping | list | tuple):
+        opening, closing = "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
+        if value and depth == 0:
+            return f"{opening}…{closing}"
+        parts = [_short_repr(key, depth - 1) for key in itertools.islice(value, MAX_ITEMS_SHOWN)]
+        if isinstance(value, Mapping):
+            values = (value[key] for key in itertools.islice(value, MAX_ITEMS_SHOWN))
+            parts = [f"{key}: {_short_repr(one, depth - 1)}" for key, one in zip(parts, values, strict=True)]
+        if len(value) > MAX_ITEMS_SHOWN:
+            parts.append("…")
+        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return f"{opening}{', '.join(parts)}{comma}{closing}"
+    try:
+        return repr(value)
+    except Exception:  # a number of thousands of digits, or an object of the app's
+        return f"<{type(value).__name__}>"
+
+
+def join_path(*parts: str) -> str:
+    """
+    A dotted path of the parts that are not empty, visible and not endless.
+    """
+    path = make_visible(".".join(part for part in parts if part))
+    return path if len(path) <= MAX_PATH_SHOWN else f"{path[: MAX_PATH_SHOWN - 1]}…"
 
 
 def _plain(word: str) -> str:
@@ -81,12 +137,14 @@ def parse_size(value: object) -> int:
             return _bounded_size(round(size), value)
     elif _is_number(value) and value >= 0 and value == int(value):
         return _bounded_size(int(value), value)
-    raise ConfigurationError(f"{value!r} is not a size; write bytes or a number with a unit, such as 5242880 or '5 MB'")
+    raise ConfigurationError(
+        f"{show(value)} is not a size; write bytes or a number with a unit, such as 5242880 or '5 MB'"
+    )
 
 
 def _bounded_size(size: int, given: object) -> int:
     if size > MAX_SIZE:
-        raise ConfigurationError(f"{given!r} is larger than any file can be")
+        raise ConfigurationError(f"{show(given)} is larger than any file can be")
     return size
 
 
@@ -116,7 +174,8 @@ def parse_duration(value: object) -> float:
     elif _is_number(value) and value >= 0:
         return float(value)
     raise ConfigurationError(
-        f"{value!r} is not a time span; write seconds or a number with a unit, such as 0.05, '50 ms', '1h30m' or '7d'"
+        f"{show(value)} is not a time span; "
+        "write seconds or a number with a unit, such as 0.05, '50 ms', '1h30m' or '7d'"
     )
 
 
@@ -156,7 +215,9 @@ def parse_mode(value: object, *, directory: bool = False) -> int:
     """
     mode = _mode_of(value)
     if mode is None:
-        raise ConfigurationError(f"{value!r} is not a permission mode; write octal digits in quotes, such as '0600'")
+        raise ConfigurationError(
+            f"{show(value)} is not a permission mode; write octal digits in quotes, such as '0600'"
+        )
     if mode > 0o777:
         raise ConfigurationError(f"{mode:#06o} sets more than permission bits; modes go from '0600' to '0777'")
     needed = 0o700 if directory else 0o600
@@ -172,7 +233,7 @@ def _mode_of(value: object) -> int | None:
     if isinstance(value, str):
         match = re.fullmatch(r"(?:0o)?([0-7]{1,6})", value.strip().lower())
         return int(match[1], 8) if match else None
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or not 0 <= value <= 0o777777:
         return None
     # YAML reads `0640` as the number 416, and `600` as six hundred. Only the first is a mode that somebody would want.
     meant_as_digits = re.fullmatch(r"[0-7]{3}", str(value)) and not _is_usual(value)
@@ -197,16 +258,21 @@ def parse_flag(value: object) -> bool:
         return value
     if isinstance(value, str) and value.strip().lower() in _FLAG_WORDS:
         return _FLAG_WORDS[value.strip().lower()]
-    raise ConfigurationError(f"{value!r} is neither true nor false")
+    raise ConfigurationError(f"{show(value)} is neither true nor false")
 
 
 def parse_text(value: object) -> str:
     """
     Read a text that is not empty.
     """
-    if isinstance(value, str) and value.strip() and "\0" not in value:
-        return value
-    raise ConfigurationError(f"{value!r} is not a text; write at least one character")
+    if not isinstance(value, str):
+        hint = "; write one text" if isinstance(value, Mapping | list | tuple) else "; put it in quotes"
+        raise ConfigurationError(f"{show(value)} is not a text{hint if value is not None else ''}")
+    if not value.strip():
+        raise ConfigurationError(f"{show(value)} is empty; write at least one character")
+    if "\0" in value:
+        raise ConfigurationError(f"{show(value)} has a NUL character, which nothing can be called")
+    return value
 
 
 def parse_texts(value: object) -> tuple[str, ...]:
@@ -217,7 +283,7 @@ def parse_texts(value: object) -> tuple[str, ...]:
         return (parse_text(value),)
     if isinstance(value, (list, tuple)):
         return tuple(parse_text(value[number]) for number in range(len(value)))
-    raise ConfigurationError(f"{value!r} is not a list of texts")
+    raise ConfigurationError(f"{show(value)} is not a list of texts")
 
 
 def parse_path(value: object) -> Path:
@@ -229,13 +295,21 @@ def parse_path(value: object) -> Path:
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{show(value)} is not a path; write one text, such as '~/logs'")
     expanded = os.path.expanduser(os.path.expandvars(parse_text(value)))
     missing = _VARIABLE.search(expanded)
     if missing:
-        raise ConfigurationError(f"{value!r} names {missing[0]}, which is not set in the environment")
+        raise ConfigurationError(f"{show(value)} names {missing[0]}, which is not set in the environment")
     if expanded.startswith("~"):
-        raise ConfigurationError(f"{value!r} starts with a home directory that is not known")
-    return Path(os.path.abspath(expanded))
+        raise ConfigurationError(f"{show(value)} starts with a home directory that is not known")
+    try:
+        return Path(os.path.abspath(expanded))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{show(value)} is relative, and the current directory can't be told ({error.strerror}); "
+            "give an absolute path"
+        ) from error
 
 
 def parse_severity(value: object) -> int:
@@ -257,13 +331,13 @@ def parse_choice(value: object, choices: Iterable[str]) -> str:
     for choice in known:
         if choice.lower() == word:
             return choice
-    raise ConfigurationError(f"{value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")
+    raise ConfigurationError(f"{show(value)} is none of {', '.join(known)}{did_you_mean(value, known)}")
 
 
 def _word_of(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(value).strip().lower()  # None is "none"
+    return "none" if value is None else str(value).strip().lower() if isinstance(value, str) else ""
 
 
 def parse_share(value: object) -> float:
@@ -273,7 +347,7 @@ def parse_share(value: object) -> float:
     share = _percent_of(value) if isinstance(value, str) else value
     if _is_number(share) and 0 <= share <= 1:
         return float(share)
-    raise ConfigurationError(f"{value!r} is not a share; write a number from 0 to 1, or '10%'")
+    raise ConfigurationError(f"{show(value)} is not a share; write a number from 0 to 1, or '10%'")
 
 
 def parse_size_or_share(value: object) -> int | float:
@@ -299,7 +373,7 @@ def parse_whole(value: object, *, least: int = 0, most: int = 2**31 - 1) -> int:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value.strip(), re.ASCII) else value
     if isinstance(number, int) and not isinstance(number, bool) and least <= number <= most:
         return number
-    raise ConfigurationError(f"{value!r} is not a whole number from {least} to {most}")
+    raise ConfigurationError(f"{show(value)} is not a whole number from {least} to {most}")
 
 
 def parse_mapping(value: object, shape: str) -> Mapping[str, Any]:
@@ -307,11 +381,20 @@ def parse_mapping(value: object, shape: str) -> Mapping[str, Any]:
     Read a mapping whose keys are texts; *shape* shows in the error how one looks.
     """
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{value!r} is not a mapping; write it like {shape}")
+        raise ConfigurationError(f"{show(value)} is not a mapping; write it like {shape}")
     for key in value:
         if not isinstance(key, str) or not key:
-            raise ConfigurationError(f"{key!r} is not a name; put it in quotes")
+            raise ConfigurationError(no_name(key))
     return value
+
+
+def no_name(key: object, what: str = "name") -> str:
+    """
+    The sentence about a key of a mapping that is no text, or empty.
+    """
+    if key is None or key == "":
+        return f"there is no {what} before a ':'; if it is called null or ~, put it in quotes"
+    return f"{show(key)} is not a {what}; put it in quotes"
 
 
 def parse_each(value: object, shape: str, parse: Callable[[Any], T]) -> dict[str, T]:
@@ -341,9 +424,11 @@ def parse_within(name: str, parse: Callable[[Any], T], value: object) -> T:
     try:
         return parse(value)
     except ConfigurationError as error:
-        raise ConfigurationError(error.message, f"{name}.{error.key}" if error.key else name) from None
+        raise ConfigurationError(error.message, join_path(name, error.key)) from None
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     # bool is an int to Python, not to a reader of YAML.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+    return isinstance(value, float) and math.isfinite(value)

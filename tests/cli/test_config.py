@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from sessionlog_handlers.config import profile_names, profile_text
@@ -69,3 +72,27 @@ class TestCheck:
         assert outcome.code == 1
         assert len(outcome.err.splitlines()) == 1
         assert "\x1b" not in outcome.err
+
+    @pytest.mark.parametrize(
+        ("content", "code", "said"),
+        [
+            (b"version: 1\n", 0, "stdin: ok\n"),
+            (b"version: 2\n", 1, "stdin: version: 2 is not a version that logging knows; write 1\n"),
+            (b"\xff", 1, "sessionlog: stdin can't be read: it is not UTF-8\n"),
+            (b"", 1, "stdin is empty; it needs at least 'version: 1' and handlers\n"),
+        ],
+    )
+    def test_stdin(self, sessionlog, monkeypatch, content, code, said):
+        """
+        A dash stands for stdin.
+        """
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        outcome = sessionlog("config", "check", "-")
+        assert (outcome.code, outcome.out + outcome.err) == (code, said)
+
+    def test_closed_stdin(self, sessionlog, monkeypatch):
+        """
+        A stdin that is not there is an empty one.
+        """
+        monkeypatch.setattr(sys, "stdin", None)
+        assert "stdin is empty" in sessionlog("config", "check", "-").err

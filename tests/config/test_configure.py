@@ -8,6 +8,7 @@ import contextlib
 import logging
 import logging.config
 import logging.handlers
+import os
 import sys
 from pathlib import Path
 
@@ -129,7 +130,7 @@ class TestLoadText:
             ("a: 1\n---\nb: 1\n", "line 2, column 1: expected a single document"),
             ("a: 1\nb: \x07\n", "line 2, column 4: special characters are not allowed"),
             ("a: 2026-13-45\n", ": month must be in 1..12"),
-            pytest.param("[" * 5_000, ": maximum recursion depth exceeded", id="brackets"),
+            pytest.param("[" * 5_000, ": it is nested too deeply$", id="brackets"),
         ],
     )
     def test_mistake_has_its_place(self, text, message):
@@ -207,6 +208,76 @@ class TestValidate:
         assert [problem.partition(": ")[0] for problem in validate(wrong)] == ["rooot"]
         del wrong["rooot"]
         assert [problem.partition(": ")[0] for problem in validate(wrong)] == ["handlers.s.linger"]
+
+    def test_version_hides_nothing(self):
+        """
+        A wrong version is told beside what else is wrong.
+        """
+        wrong = document(handlers={"s": {"class": SESSIONS, "max_byte": 1}})
+        paths = [problem.partition(": ")[0] for problem in validate({**wrong, "version": 2})]
+        assert paths == ["version", "handlers.s.max_byte"]
+
+    def test_document_that_contains_itself(self):
+        """
+        An anchor within itself is told by its place, and not followed.
+        """
+        assert validate(load_text("version: 1\nhandlers: &a {x: *a}\n")) == ["handlers.x: it contains itself"]
+        assert validate(load_text("version: 1\nx-a: &a [1, *a]\n")) == ["x-a.1: it contains itself"]
+
+    def test_aliases_that_grow(self):
+        """
+        Aliases of aliases of aliases are refused before they are written out.
+        """
+        lines = ["version: 1", "x-0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        lines += [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]
+        (problem,) = validate(load_text("\n".join(lines)))
+        assert problem.endswith(": it is too large; the most is 100000 values, aliases written out")
+        assert len(problem) < 200
+
+    @pytest.mark.parametrize("deep", [101, 5000])
+    def test_nested_too_deeply(self, deep):
+        """
+        What is nested deeper than anyone writes is refused in words, also as a mapping.
+        """
+        value = []
+        for _ in range(deep):
+            value = [value]
+        (problem,) = validate(document(**{"x-deep": value}))
+        assert "it is nested too deeply; the most is 100 levels" in problem
+        assert len(problem) < 300
+
+    def test_names_are_visible(self):
+        """
+        Names with control characters, or of thousands of them, neither act on a terminal nor fill it.
+        """
+        handlers = {"a\x1b[2J\nb": {"class": "nowhere.X"}, "x" * 5000: {"class": SESSIONS, "y" * 5000: 1}}
+        for problem in validate(document(handlers=handlers, **{"z\n": 1})) + validate(document(handlers=handlers)):
+            assert problem.isprintable()
+            assert len(problem) < 500
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            (
+                document(handlers={"s": {"class": "os.getcwd", "level": 5}}),
+                "handlers.s.class: 'os.getcwd' is not a handler's class; a function that makes one is written as '()'",
+            ),
+            (document(handlers={"s": {"class": "logging.Formatter"}}), "'logging.Formatter' is not a handler's class"),
+            (
+                document(handlers={"s": {"class": "sessionlog_handlers.SesionHandler"}}),
+                "did you mean 'SessionHandler'?",
+            ),
+            (document(handlers={"s": {"class": "logging.FileHandlr"}}), "did you mean 'FileHandler'?"),
+            (document(**{"x" * 5000: 1}), "xxx…: no such section; a configuration has version"),
+            ({None: 1, **document()}, "there is no section before a ':'; if it is called null or ~, put it in quotes"),
+        ],
+    )
+    def test_sentence_names_the_mistake(self, config, words):
+        """
+        What is wrong is named with the key to blame, and with what was probably meant.
+        """
+        (problem,) = validate(config)
+        assert words in problem
 
     def test_every_handler_and_key(self):
         """
@@ -583,3 +654,23 @@ class TestRealHandler:
         with pytest.raises(ValueError, match="Unable to configure handler 'sessions'") as caught:
             logging.config.dictConfig(with_sessions(directory=str(tmp_path), max_byte=1))
         assert str(caught.value.__cause__) == "max_byte: no such setting; did you mean 'max_bytes'?"
+
+
+class TestWhatIsNoConfiguration:
+    @pytest.mark.parametrize("given", [5, None, ["logging.yaml"], b"logging.yaml"])
+    def test_is_told(self, given):
+        """
+        What is neither a path nor a mapping is named, by `configure` and by `check_file`.
+        """
+        with pytest.raises(ConfigurationError, match="is no configuration; give the path of a YAML file, or a mapping"):
+            configure(given)
+        assert check_file(given) == [f"{given!r} is no configuration; give the path of a YAML file, or a mapping"]
+
+    def test_pipe_is_not_waited_for(self, tmp_path):
+        """
+        A FIFO that nobody writes to, a device or a directory is refused at once.
+        """
+        os.mkfifo(tmp_path / "fifo")
+        assert check_file(tmp_path / "fifo") == [f"{tmp_path}/fifo can't be read: it is not a regular file"]
+        assert check_file("/dev/null") == ["/dev/null can't be read: it is not a regular file"]
+        assert check_file(tmp_path) == [f"{tmp_path} can't be read: Is a directory"]

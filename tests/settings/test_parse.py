@@ -309,6 +309,34 @@ class TestValues:
         assert "did you mean 'signals'" in text
 
 
+class TestSentences:
+    @pytest.mark.parametrize("key", [*KEYS, "x" * 5000, "a\nb", "log_rotation", "time_when"])
+    @pytest.mark.parametrize("value", ["x" * 5000, ["x" * 5000], {"x" * 5000: "y" * 5000}, 10**5000], ids=range(4))
+    def test_long_values_are_cut(self, key, value):
+        """
+        Whatever a key was given, its error is a line that can be read.
+        """
+        for problem in Settings.examine({key: value}, key_prefix="handlers.s", environ={}).problems:
+            assert len(str(problem)) < 500
+            assert "\n" not in str(problem)
+
+    def test_directory_that_counts_from_nowhere(self, tmp_path, monkeypatch):
+        """
+        A relative directory in a working directory that was deleted is an error of that key.
+        """
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        assert complaint(directory="logs").startswith("handlers.s.directory: 'logs' is relative")
+
+    def test_key_that_is_missing(self):
+        """
+        YAML's null as a key is most often a name that was forgotten.
+        """
+        (problem,) = Settings.examine({None: 5}, environ={}).problems
+        assert str(problem) == "there is no key before a ':'; if it is called null or ~, put it in quotes"
+
+
 class TestTables:
     def test_session_levels_keep_their_order(self):
         """
@@ -463,7 +491,7 @@ class TestLayout:
             (".locks/{id}.log", "package's own"),
             ("metadata.json", "metadata.json"),
             ("Metadata.JSON", "metadata.json"),
-            ("a\0b", "not a text"),
+            ("a\0b", "NUL character"),
         ],
     )
     def test_path_that_leaves_its_place_is_refused(self, name, reason):
@@ -569,6 +597,28 @@ class TestContradictions:
         """
         with pytest.warns(SessionLogWarning, match="when has no effect without 'rotation: time'"):
             read(when="H")
+
+    @pytest.mark.parametrize(
+        ("options", "keys"),
+        [
+            ({"audit_on_error": "raise", "backup_count": 0, "utc": 5}, ["utc", "audit_on_error", "backup_count"]),
+            ({"rotation": "tme", "max_bytes": 0, "compress": "gzip"}, ["rotation"]),
+            ({"rotatoin": "off", "backup_count": 0}, ["rotatoin"]),
+            ({"audit_durabilty": "sync", "audit_on_error": "raise"}, ["audit_durabilty"]),
+            ({"log_rotation": {"size": "1 MB"}, "backup_count": 0}, ["log_rotation.size"]),
+            ({"files": {"a.log": "audit", "..": "level"}, "audit_durability": "sync"}, ["files"]),
+            ({"layout": 5, "files": {"a.log": "level"}, "linger": "x"}, ["layout", "linger"]),
+            ({5: 5, "compress": "gzip", "max_bytes": 0}, ["5", "compress"]),
+        ],
+    )
+    def test_checked_beside_other_mistakes(self, options, keys):
+        """
+        Keys that were read are compared although others could not be; what depends on one of those is not.
+        """
+        problems = Settings.examine(options, environ={}).problems
+        assert sorted(problem.key.partition(".")[0] for problem in problems) == sorted(
+            key.partition(".")[0] for key in keys
+        )
 
 
 class TestLater:

@@ -18,6 +18,7 @@ from sessionlog_handlers.settings.values import (
     did_you_mean,
     format_duration,
     format_size,
+    join_path,
     parse_choice,
     parse_duration,
     parse_flag,
@@ -28,8 +29,10 @@ from sessionlog_handlers.settings.values import (
     parse_share,
     parse_size,
     parse_size_or_share,
+    parse_text,
     parse_texts,
     parse_whole,
+    show,
 )
 
 
@@ -192,12 +195,19 @@ class TestFormatDuration:
 
 
 class TestParseMapping:
-    @pytest.mark.parametrize("given", [{"": 1}, {1: 1}, {None: 1}])
-    def test_names_are_texts(self, given):
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            ({"": 1}, "there is no name before a ':'"),
+            ({None: 1}, "there is no name before a ':'; if it is called null or ~, put it in quotes"),
+            ({1: 1}, "1 is not a name; put it in quotes"),
+        ],
+    )
+    def test_names_are_texts(self, given, sentence):
         """
         A name that is empty or no text is refused.
         """
-        with pytest.raises(ConfigurationError, match="is not a name; put it in quotes"):
+        with pytest.raises(ConfigurationError, match=sentence):
             parse_mapping(given, "{a: 1}")
 
     def test_shape_is_shown(self):
@@ -405,6 +415,17 @@ class TestParsePath:
         assert parse_path("logs") == tmp_path / "logs"
         assert parse_path(Path("logs")) == tmp_path / "logs"
 
+    def test_relative_path_in_a_directory_that_is_gone(self, tmp_path, monkeypatch):
+        """
+        Where the current directory was deleted, a relative path is an error in words; an absolute one still works.
+        """
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(ConfigurationError, match="'logs' is relative, and the current directory can't be told"):
+            parse_path("logs")
+        assert parse_path(tmp_path) == tmp_path
+
     def test_refuses_a_variable_that_is_not_set(self, monkeypatch):
         """
         A variable that is not set would make a directory of that name; it is refused by name.
@@ -421,6 +442,13 @@ class TestParsePath:
         with pytest.raises(ConfigurationError):
             parse_path(given)
 
+    def test_a_list_is_told_to_be_none(self):
+        """
+        What is no text gets a hint of how a path looks.
+        """
+        with pytest.raises(ConfigurationError, match=r"\['a'\] is not a path; write one text, such as '~/logs'"):
+            parse_path(["a"])
+
 
 class TestDidYouMean:
     def test_names_the_closest(self):
@@ -434,3 +462,72 @@ class TestDidYouMean:
         A far guess would lead astray.
         """
         assert did_you_mean("zzz", ["max_bytes"]) == ""
+
+
+class TestShow:
+    @pytest.mark.parametrize(
+        ("given", "shown"),
+        [
+            ("x", "'x'"),
+            (5, "5"),
+            (None, "None"),
+            ([1, "a"], "[1, 'a']"),
+            ((1,), "(1,)"),
+            ({"a": [1]}, "{'a': [1]}"),
+            ({}, "{}"),
+            ("a\n\x1b", "'a\\n\\x1b'"),
+            ([[[[1]]]], "[[[[…]]]]"),
+            (range, "<class 'range'>"),
+        ],
+    )
+    def test_short_values_are_as_python_writes_them(self, given, shown):
+        """
+        A value is quoted on one line, and what is deep inside it is left out.
+        """
+        assert show(given) == shown
+
+    @pytest.mark.parametrize(
+        "given", ["x" * 5000, ["x" * 5000] * 5000, 10**5000, {str(n): n for n in range(5000)}], ids=range(4)
+    )
+    def test_long_values_are_cut(self, given):
+        """
+        Nobody's terminal is filled with one value.
+        """
+        assert len(show(given)) <= 90
+
+    def test_aliases_of_aliases(self):
+        """
+        What would be endless when it is written out is quoted at once.
+        """
+        value = ["x"]
+        for _ in range(100):
+            value = [value] * 9
+        value.append(value)
+        assert show(value).endswith("…")
+
+    def test_path_is_visible(self):
+        """
+        Names in a path can't act on a terminal, break the line or go on for ever.
+        """
+        assert join_path("a\nb", "", "\x1b[2J") == "a\\nb.\\x1b[2J"
+        assert len(join_path("x" * 5000, "y")) <= 160
+
+
+class TestParseText:
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            (5, "5 is not a text; put it in quotes"),
+            (None, "None is not a text"),
+            (["a"], "['a'] is not a text; write one text"),
+            (" ", "' ' is empty; write at least one character"),
+            ("a\0b", "'a\\x00b' has a NUL character, which nothing can be called"),
+        ],
+    )
+    def test_hint_fits(self, given, sentence):
+        """
+        The sentence names what is wrong with this value, and no other mistake.
+        """
+        with pytest.raises(ConfigurationError) as caught:
+            parse_text(given)
+        assert str(caught.value) == sentence
