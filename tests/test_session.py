@@ -1206,7 +1206,7 @@ class TestSwitches:
         """
         handler = make(on_end=on_end, session_level="prompts")
         gate = threading.Event()
-        handler.root.keeper.submit(lambda: gate.wait(10))  # the thread that cleans up is busy
+        handler.root.keeper.submit(lambda: gate.wait(10), slow=True)  # the thread that cleans up is busy
         session = start_session("abc")
         for number in range(20):
             session.event("completion", number=number)
