@@ -192,6 +192,32 @@ compression.compress_file(sys.argv[1], FileLock(sys.argv[1] + ".lock"))
         assert gzip.decompress(path.with_name("a.log.1.gz").read_bytes()) == CONTENT
         assert not path.exists()
 
+    def test_leftovers(self, path, lock, monkeypatch):
+        """
+        Old copies of the same log that killed processes left are removed; new ones and other files are not.
+        """
+        orphans = [path.with_name(f".a.log{slot}.0123456789ab.tmp") for slot in ("", ".1", ".12")]
+        others = [
+            path.with_name(name)
+            for name in (
+                ".b.log.1.0123456789ab.tmp",
+                ".a.log.1.tmp",
+                ".a.log.x.0123456789ab.tmp",
+                "a.log.0123456789ab.tmp",
+            )
+        ]
+        link = path.with_name(".a.log.0123456789ff.tmp")
+        link.symlink_to(others[0])
+        for leftover in (*orphans, *others):
+            leftover.write_bytes(b"half")
+            os.utime(leftover, (1_700_000_000, 1_700_000_000))
+        assert compress_file(str(path), lock)  # a copy that was touched just now may be about to be put in its place
+        assert all(leftover.exists() for leftover in (*orphans, *others))
+        path.write_bytes(CONTENT)
+        monkeypatch.setattr(compression, "ORPHAN_AGE", -1.0)
+        assert compress_file(str(path), lock)
+        assert _names(path) == sorted(["a.log.1.gz", link.name, *(other.name for other in others)])
+
     @pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
     def test_not_regular(self, path, lock, kind):
         """
