@@ -89,6 +89,25 @@ class TestJsonLinesFormatter:
         fields = json.loads(line)
         assert (fields["msg"], list(fields["data"])) == ("hello", ["truncated"])
 
+    def test_failing_hook(self) -> None:
+        """
+        What a subclass's hook raises is its own: it goes to the handler, which tells of it, and not into the app.
+        """
+
+        class Failing(JsonLinesFormatter):
+            def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+                raise KeyError("hook")
+
+        record = logging.LogRecord("app", logging.INFO, __file__, 1, "hello", (), None)
+        with pytest.raises(KeyError, match="hook"):
+            Failing().format(record)
+        failed: list[logging.LogRecord] = []
+        handler = logging.StreamHandler(io.StringIO())
+        handler.setFormatter(Failing())
+        handler.handleError = failed.append  # type: ignore[method-assign]
+        handler.handle(record)
+        assert failed == [record]
+
 
 class TestAll:
     @pytest.mark.parametrize("formatter", ALL)
