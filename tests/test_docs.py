@@ -294,9 +294,7 @@ class TestRequirements:
         for line in text.splitlines():
             if line.startswith("| ") and not line.startswith(("| ---", "| requirement", "| issue")):
                 answer = line.rstrip(" |").rpartition(" | ")[2]
-                assert re.search(
-                    r"`(tests|docs|examples|sessionlog_handlers)?/?[\w/.]+|open: |n/a: ", answer
-                ), line
+                assert re.search(r"`(tests|docs|examples|sessionlog_handlers)?/?[\w/.]+|open: |n/a: ", answer), line
 
 
 def _has_test(file: Path, *names: str) -> bool:
