@@ -268,7 +268,7 @@ class Parking(SessionRoot):
 
     def after_fork_in_child(self) -> None:
         """
-        Begin anew in a forked child. What is parked is the parent's to write; the sessions go on.
+        Begin anew in a forked child, after the other roots. What is parked is the parent's; the sessions go on.
         """
         self.lock = threading.RLock()
         self.losses.reset()
@@ -284,6 +284,17 @@ class Parking(SessionRoot):
         self._asked = {channel: asked for channel, asked in self._asked.items() if channel in self._inherited}
         for channel in self._inherited:
             channel.after_fork()
+        if self._heir is not None:
+            self._finish_for(self._heir)
+
+    def _finish_for(self, heir: SessionRoot) -> None:
+        """The process was forked in the middle of a hand-over: what is left of it are the sessions themselves."""
+        for channel in self._inherited:
+            if heir.sessions.get(channel.id) is not channel:
+                self._hand_over(self._start_of(channel), heir)
+            channel.root = heir
+        self.sessions.clear()
+        self._inherited.clear()
 
     def tell_unwritten(self) -> None:
         """

@@ -477,6 +477,27 @@ class TestFork:
         assert not (tmp_path / "other").exists()
         assert not (tmp_path / "ended").exists()
 
+    def test_in_the_middle_of_the_hand_over(self, tmp_path):
+        """
+        A child that is forked while sessions are handed over goes on with all of them.
+        """
+        known, other = start_session("known"), start_session("other")
+        waiting = known.root
+        handler = _handler(tmp_path)
+        handler.close()  # a child has no threads
+        waiting.sessions = {"known": known, "other": other}
+        known.root = other.root = waiting
+        del handler.root.sessions["other"]
+        handler.root.after_fork_in_child()
+        waiting.after_fork_in_child()
+        for session in (known, other):
+            assert session.root is handler.root
+            session.event("completion")
+            session.end()
+        handler.close()
+        for session in (known, other):
+            assert _events(tmp_path, session.id)[-2:] == ["completion", "session_end"]
+
     def test_lock(self):
         """
         The child is not held up by a lock that another thread held while it was forked.
