@@ -36,6 +36,8 @@ class BatchingQueueListener(logging.handlers.QueueListener):
 
         sink: Called with each batch instead of the handlers.
 
+        on_take: Called with each batch as soon as it is taken, before anything is done with it.
+
         due: Gives the seconds until the sink wants to be called even without a batch, or None.
 
         on_error: Called with an exception that came out of a handler or the sink.
@@ -48,6 +50,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         respect_handler_level: bool = False,
         linger: float = 0.05,
         sink: Callable[[list[Any]], None] | None = None,
+        on_take: Callable[[list[Any]], None] | None = None,
         due: Callable[[], float | None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
@@ -55,6 +58,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self.queue: BoundedQueue[Any] = queue  # type: ignore[assignment]  # as above
         self.linger = linger
         self._sink = sink or self._hand_out
+        self._on_take = on_take
         self._due = due
         self._on_error = on_error
         self.reset()
@@ -67,6 +71,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self._draining = threading.RLock()
         self._starting = threading.RLock()
         self._stopping = False
+        self.moves = 0  # odd while a batch moves from the queue into somebody's hands
         self.in_hand: list[Any] = []  # taken from the queue and not yet dealt with
 
     @property
@@ -135,7 +140,11 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                 self._batch()
 
     def _batch(self) -> int:
+        self.moves += 1
         batch = self.in_hand = self.queue.take(BATCH)
+        if self._on_take:
+            self._on_take(batch)
+        self.moves += 1
         try:
             self._sink(batch)
         except BaseException as error:

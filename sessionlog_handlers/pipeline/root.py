@@ -26,6 +26,7 @@ from sessionlog_handlers.settings.model import Settings
 STOP_TIMEOUT = 2.0  # seconds that closing may take
 EXIT_LIMIT = 30.0  # seconds that the end of the process may take while files are being written
 FORK_TIMEOUT = 1.0  # seconds that a fork waits at most
+MOST_LOOKS = 100  # tries to see the queue and the counters at one moment
 LEAST_WAIT = 0.1  # seconds that each thread is given at least
 
 
@@ -64,6 +65,7 @@ class SessionRoot(OpenSessions):
             self.queue,
             linger=settings.linger,
             sink=self.router.write,
+            on_take=self.router.count,
             due=self.router.due,
             on_error=self._sink_failed,
         )
@@ -303,6 +305,16 @@ class SessionRoot(OpenSessions):
         self.shared.lease.write({"stats": self.stats()})
         return bool(self.sessions) and self._live
 
+    def _count_unwritten(self) -> tuple[int, int]:
+        """How many entries are in the queue, and how many were taken from it, at one moment."""
+        for _ in range(MOST_LOOKS):
+            moves = self.listener.moves
+            queued = sum(isinstance(item, Entry) for item in self.queue.snapshot())
+            taken = self.shared.taken
+            if moves == self.listener.moves and not moves % 2:
+                break
+        return queued, taken
+
     def stats(self) -> dict[str, Any]:
         """
         Counters since this process began: ``accepted = written + dropped + pending``.
@@ -310,12 +322,9 @@ class SessionRoot(OpenSessions):
         shared = self.shared
         with self.lock:
             self._purge()
-        in_hand = self.listener.in_hand
-        taken = [] if in_hand is self.router.counted else in_hand
-        queued = sum(isinstance(item, Entry) for item in (*taken, *self.queue.snapshot()))
-        pending = queued + shared.taken - shared.written - shared.lost
-        dropped = dict(self.losses.by_reason)
-        written = shared.written
+        queued, taken = self._count_unwritten()
+        written, dropped = shared.written, dict(self.losses.by_reason)
+        pending = queued + taken - written - shared.lost
         return {
             "accepted": written + sum(dropped.values()) + pending,
             "written": written,

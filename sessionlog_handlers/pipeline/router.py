@@ -43,7 +43,6 @@ class Router:
         """
         self._sessions: dict[Channel, SessionFiles] = {}
         self._by_id: dict[str, SessionFiles] = {}  # of each id the one that was started last
-        self.counted: list[Any] = []  # the batch whose entries are in the counters
         self._touched: dict[SessionFiles, None] = {}
         self._troubled: dict[SessionFiles, int] = {}  # sessions that can't be written now, and the bytes they hold
         self._backlog = 0  # bytes that they hold together
@@ -62,13 +61,17 @@ class Router:
 
     # -- the listener's sink -----------------------------------------------------------------------------------------
 
+    def count(self, batch: list[Any]) -> None:
+        """
+        Count a batch's entries as taken from the queue.
+        """
+        self.shared.taken += sum(isinstance(item, Entry) for item in batch)
+
     def write(self, batch: list[Any]) -> None:
         """
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
-        self.shared.taken += sum(isinstance(item, Entry) for item in batch)
-        self.counted = batch
         for item in batch:
             try:
                 self._take(item)
@@ -278,10 +281,13 @@ class Router:
         The end of the process: report what could not be written.
         """
         for files in {**self._troubled, **self._touched}:
-            lost = files.trim(files.held)
+            before = self.shared.losses.lines
+            entries = files.trim(files.held)
+            lines = self.shared.losses.lines - before
             self.shared.reporter.report(
                 f"lost {files.channel.id}",
-                f"the log of session {files.channel.id!r} could not be written to its end; entries lost: {lost}",
+                f"session {files.channel.id!r} could not be written to its end; "
+                f"entries lost: {entries}, audit and other lines lost: {lines}",
             )
 
     def forget(self) -> None:

@@ -218,7 +218,11 @@ class SessionFiles:
     def change_level(self, change: dict[str, Any], created: float) -> None:
         """
         Note a change of the session's level, in the log and in ``metadata.json``.
+
+        Every process of a session takes a level that was set from outside; the one that began the session tells of it.
         """
+        if change["by"] == "command" and self.claimed and not self.owner:
+            return
         self.say("level_change", change, created)
         self.record.note_change(change, created)
 

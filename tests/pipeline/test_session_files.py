@@ -203,7 +203,7 @@ class TestTrouble:
         handler.root.finish("exit")
         assert handler.stats()["dropped"] == {"write_error": 1}
         assert handler.stats()["pending"] == 0
-        assert "session 'abc' could not be written to its end; entries lost: 1" in capfd.readouterr().err
+        assert "session 'abc' could not be written to its end; entries lost: 1," in capfd.readouterr().err
 
     def test_held_lock(self, handler, tmp_path, monkeypatch):
         """

@@ -104,6 +104,44 @@ class TestOneSessionManyProcesses:
         events = [line["event"] for line in read_lines(tmp_path / "s" / "session.log")]
         assert events == ["session_start", "level_change", "state_change", "session_end"]
 
+    def test_level_of_an_outside_request_is_told_once(self, tmp_path):
+        """
+        A level that is set from outside is taken by every process of the session, and told of in its log once.
+        """
+        from sessionlog_handlers.pipeline.control import ControlFile
+
+        joiner = """
+import sys, time
+from sessionlog_handlers import SessionHandler, start_session
+handler = SessionHandler(sys.argv[1])
+session = start_session("s")
+session.event("completion")
+session.flush()
+print("joined", flush=True)
+deadline = time.monotonic() + 20
+while session.level.value != "full" and time.monotonic() < deadline:
+    time.sleep(0.02)
+session.event("state_change", who="joiner")
+"""
+        handler = SessionHandler(tmp_path)
+        with start_session("s") as session:
+            assert session.flush()
+            child = subprocess.Popen(
+                [sys.executable, "-c", joiner, str(tmp_path)],
+                env=child_environment(),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            with child:
+                assert child.stdout.readline() == "joined\n"
+                ControlFile(str(tmp_path)).request("s", "full")
+                wait_until(lambda: session.level.value == "full")
+                assert child.wait(30) == 0
+        handler.close()
+        events = [line["event"] for line in read_lines(tmp_path / "s" / "session.log")]
+        assert events.count("level_change") == 1
+        assert events.count("state_change") == 1
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings(

@@ -663,8 +663,8 @@ class TestPrivacy:
                 session.input(b"x")
                 assert session.flush(durable=True)
                 assert os.umask(0) == 0
-                modes = {path: path.stat().st_mode & 0o777 for path in [root, *root.rglob("*")]}
             handler.close()
+            modes = {path: path.stat().st_mode & 0o777 for path in [root, *root.rglob("*")]}
         finally:
             os.umask(before)
         assert len(modes) > 8
