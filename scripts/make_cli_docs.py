@@ -27,7 +27,7 @@ This page is made by `python scripts/make_cli_docs.py`; a test fails when it is 
 | 2 | wrong usage |
 | 3 | a bug of the command; a file for the report is named on stderr |
 | 130 | Ctrl-C |
-| 141 | the reader of a pipe went away, as after `\\| head` |
+| 141 | nobody reads stdout: the reader of a pipe went away, as after `\\| head`, or it is closed |
 
 Whatever a session is called or has logged, nothing of it acts on the terminal: control characters are shown as escapes.
 Sessions are found in every directory that an app of yours ever logged to; `~/.sessionlog/roots.json` remembers them.

@@ -30,22 +30,24 @@ MAX_PATH = 1000  # characters shown of a directory; a path that is cut leads now
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @color_option
 @json_option
-def command(directory: str | None, states: tuple[str, ...], limit: int | None, color: str, as_json: bool) -> None:
+def command(directory: str | None, states: tuple[str, ...], limit: int | None, color: str, as_json: bool) -> int:
     """
     List sessions, the newest first. Times are UTC.
 
-    A session without a living process that never ended has crashed.
+    A session without a living process that never ended has crashed. A directory that can't be read is named on stderr,
+    and the exit code is 1. Long ids are cut with …; --json has them in full.
 
     \b
     Example:
       sessionlog ls --state running
       sessionlog ls --json | jq -r 'select(.size > 1000000) | .id'
     """
-    from sessionlog_handlers.cli.output import print_json, session_object
+    from sessionlog_handlers.cli.output import print_json, session_object, tell_unreadable
     from sessionlog_handlers.reading.sessions import find_roots, list_sessions
 
     roots = find_roots(directory)
-    found = [info for info in list_sessions(roots) if not states or info.state in states]
+    errors: list[OSError] = []
+    found = [info for info in list_sessions(roots, errors.append) if not states or info.state in states]
     found.sort(key=lambda info: (info.start or info.last_write or 0.0, info.id), reverse=True)
     found = found[:limit]
     if as_json:
@@ -54,36 +56,38 @@ def command(directory: str | None, states: tuple[str, ...], limit: int | None, c
     elif found:
         for line in _table(found, use_color(color)):
             click.echo(line, color=True)
-    else:
+    elif not errors:
         _say_nothing(roots, states)
+    return tell_unreadable(errors)
 
 
 def _table(found: list[SessionInfo], in_color: bool) -> list[str]:
-    from sessionlog_handlers.cli.output import STATE_COLORS, cell, format_table, human_size, human_time, level_text
+    from sessionlog_handlers.cli import output
+    from sessionlog_handlers.cli.output import cell, human_time
 
     several = len({info.root for info in found}) > 1
     head = ["ID", "STATE", "LEVEL", "START", "DURATION", "SIZE", "REASON", *(["DIRECTORY"] if several else [])]
     rows = [
         [
-            cell(info.id),
+            cell(info.id, output.MAX_ID),
             info.state,
-            cell(level_text(info)),
+            cell(output.level_text(info)),
             human_time(info.start),
             _duration(info),
-            human_size(info.size),
+            output.human_size(info.size),
             cell(info.reason or "-"),
             *([cell(info.root, MAX_PATH)] if several else []),
         ]
         for info in found
     ]
-    lines = format_table(head, rows, right=("DURATION", "SIZE"))
+    lines = output.format_table(head, rows, right=("DURATION", "SIZE"))
     if not in_color:
         return lines
     start = len(lines[0].partition("STATE")[0])
     colored = [click.style(lines[0], bold=True)]
     for line, info in zip(lines[1:], found, strict=True):
         end = start + len(info.state)
-        colored.append(line[:start] + click.style(line[start:end], fg=STATE_COLORS.get(info.state)) + line[end:])
+        colored.append(line[:start] + click.style(line[start:end], fg=output.STATE_COLORS.get(info.state)) + line[end:])
     return colored
 
 
@@ -96,10 +100,11 @@ def _duration(info: SessionInfo) -> str:
 
 def _say_nothing(roots: list[Path], states: tuple[str, ...]) -> None:
     from sessionlog_handlers.cli.output import cell
+    from sessionlog_handlers.reading.sessions import name_some
 
     if not roots:
         text = "No sessions yet: no app of yours has logged one. --dir names a directory to look in."
     else:
         kind = f"{' or '.join(states)} " if states else ""
-        text = f"No {kind}sessions in {', '.join(cell(root, MAX_PATH) for root in roots)}."
+        text = f"No {kind}sessions in {name_some([cell(root, MAX_PATH) for root in roots])}."
     click.echo(text, err=True)

@@ -40,6 +40,15 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"{PACKAGE}.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not ctx.resilient_parsing and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from sessionlog_handlers.settings.values import did_you_mean, show
+
+            ctx.fail(f"no such command: {show(args[0])}{did_you_mean(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
@@ -93,13 +102,17 @@ def run(args: Sequence[str]) -> int:
     Returns:
         0; 1 for what is expected to go wrong, said in one sentence; 2 for wrong usage; 3 for a bug; 130 for Ctrl-C.
     """
+    nobody_reads = sys.stdout is None  # closed by the shell: `>&-`
+    # With these descriptors free, the next file that is opened would get what is printed by mistake.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (it stays until the interpreter ends)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8
     try:
         code = _run(args)
         sys.stdout.flush()
-        return code
+        return code or (BROKEN_PIPE if nobody_reads else 0)
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE

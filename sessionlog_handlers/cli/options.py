@@ -22,7 +22,7 @@ dir_option = click.option(
     "--dir",
     "directory",
     metavar="DIRECTORY",
-    type=click.Path(),
+    type=click.Path(readable=False),  # what can't be read is no wrong usage
     help="The directory whose sessions are meant, with a place for each below it. [default: SESSIONLOG_DIR, or every "
     "directory that was ever logged to]",
 )

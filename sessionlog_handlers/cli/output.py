@@ -13,7 +13,10 @@ import click
 from sessionlog_handlers.formats.escaping import escape_json, make_visible
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.reading.places import SessionInfo
+from sessionlog_handlers.reading.sessions import unreadable
 
+MAX_ID = 40  # characters of an id in a table; a UUID has 36
+MAX_NAMED = 10  # directories that can't be read, by name
 MAX_CELL = 60  # characters of a cell; the whole text is in --json
 STATE_COLORS = {"running": "green", "crashed": "red", "unknown": "yellow"}
 
@@ -25,11 +28,23 @@ def print_json(value: Mapping[str, Any]) -> None:
     click.echo(escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)))
 
 
+def tell_unreadable(errors: Sequence[OSError]) -> int:
+    """
+    Name on stderr what could not be read, and give the exit code: 1 if there was any.
+    """
+    for error in errors[:MAX_NAMED]:
+        click.echo(f"sessionlog: {make_visible(unreadable(error))}", err=True)
+    if len(errors) > MAX_NAMED:
+        click.echo(f"sessionlog: … and {len(errors) - MAX_NAMED} more", err=True)
+    return 1 if errors else 0
+
+
 def cell(text: object, limit: int = MAX_CELL) -> str:
     """
-    A text as a table may have it: on one line, without tabs, and not too long.
+    A text as a table may have it: on one line, without tabs, not too long, and in quotes if it is blank.
     """
-    shown = make_visible(str(text)).replace("\t", "\\t")
+    text = str(text)
+    shown = make_visible(text if text.strip() else repr(text)).replace("\t", "\\t")
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 

@@ -52,7 +52,7 @@ def command(
 
     info = find_session(session_id, find_roots(directory))
     reader = read_rotated(info.log if file is None else info.file(file))
-    lines: Iterable[Line] = reader if last is None else deque(reader, maxlen=last)
+    lines: Iterable[Line] = reader if last is None else deque(reader, maxlen=min(last, sys.maxsize))
     if as_json:
         exporter("jsonl").export(_with_session(lines, info.id), sys.stdout.buffer)
     elif use_color(color):

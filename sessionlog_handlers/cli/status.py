@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dir_option
 @color_option
 @json_option
-def command(directory: str | None, color: str, as_json: bool) -> None:
+def command(directory: str | None, color: str, as_json: bool) -> int:
     """
     Show what is logged now, and by which processes.
 
@@ -31,12 +31,13 @@ def command(directory: str | None, color: str, as_json: bool) -> None:
       sessionlog status
       sessionlog status --json | jq '.processes[].stats.dropped'
     """
-    from sessionlog_handlers.cli.output import print_json, session_object
+    from sessionlog_handlers.cli.output import print_json, session_object, tell_unreadable
     from sessionlog_handlers.reading.processes import list_processes
     from sessionlog_handlers.reading.sessions import find_roots, list_sessions
 
     roots = find_roots(directory)
-    processes = list(list_processes(roots))
+    errors: list[OSError] = []
+    processes = list(list_processes(roots, errors.append))
     running = [info for info in list_sessions(roots) if info.state == "running"] if processes else []
     running.sort(key=lambda info: (str(info.root), info.start or 0.0, info.id))
     if as_json:
@@ -46,8 +47,9 @@ def command(directory: str | None, color: str, as_json: bool) -> None:
     elif processes:
         for line in _lines(running, processes, use_color(color)):
             click.echo(line, color=True)
-    else:
+    elif not errors:
         click.echo("Nothing is logged right now.", err=True)
+    return tell_unreadable(errors)
 
 
 def _object(info: ProcessInfo) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.formats.timestamps import parse_timestamp
@@ -28,6 +28,8 @@ METADATA_NAMES = ("metadata.json", ".metadata.json")
 _USUAL_LOGS = ("session.log", "system.jsonl")
 _FLAT_SUFFIX = ".jsonl"
 _LOG = re.compile(r"(.+\.(?:log|jsonl))(?:\.[1-9][0-9]{0,8})?(?:\.gz)?", re.DOTALL)
+
+OnError: TypeAlias = Callable[[OSError], object]
 
 SessionState = Literal["running", "ended", "crashed", "unknown"]
 
@@ -131,31 +133,46 @@ class _LogFiles(NamedTuple):
         return _LogFiles(self.size + status.st_size, max(self.last_write, status.st_mtime))
 
 
+def _ignore(error: OSError) -> None:
+    pass
+
+
 class RootPlaces:
     """
     One look at a root. What vanishes meanwhile is taken as not there.
 
     Args:
         root: The root directory.
+
+        on_error: What is called with each error of a directory that is there and can't be read. (default: nothing)
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_error: OnError = _ignore) -> None:
         self.root = root
+        self._on_error = on_error
+        self._told: set[str] = set()
         self._alive: dict[str, bool] = {}
 
     @cached_property
     def _logs_of_root(self) -> dict[str, _LogFiles]:
         # Read once: in a flat layout all sessions' logs are in it.
-        return _list_logs(self.root)
+        return _list_logs(self.root, self._tell)
+
+    def _tell(self, error: OSError) -> None:
+        # What is not there is no error: sessions are removed while somebody looks.
+        if isinstance(error, FileNotFoundError | NotADirectoryError) or str(error.filename) in self._told:
+            return
+        self._told.add(str(error.filename))
+        self._on_error(error)
 
     def all(self) -> Iterator[Place]:
         """
         Every place in which a session may be.
         """
-        for name in _list_directories(self.root):
+        for name in _list_directories(self.root, self._tell):
             if not name.startswith("."):
                 yield Place(name, self.root / name, flat=False)
-        flat = _list_directories(self.root / FLAT_DIRECTORY)
+        flat = _list_directories(self.root / FLAT_DIRECTORY, self._tell)
         names = {log.removesuffix(_FLAT_SUFFIX) for log in self._logs_of_root if log.endswith(_FLAT_SUFFIX)}
         for name in sorted({*flat, *names}):
             if not name.startswith("."):
@@ -240,7 +257,7 @@ class RootPlaces:
         return found
 
     def _logs_in(self, directory: Path) -> dict[str, _LogFiles]:
-        return self._logs_of_root if directory == self.root else _list_logs(directory)
+        return self._logs_of_root if directory == self.root else _list_logs(directory, self._tell)
 
     def _judge(self, place: Place, metadata: Metadata) -> tuple[Metadata, SessionState]:
         if metadata.state == "running" and not self._lives(metadata):
@@ -261,24 +278,30 @@ class RootPlaces:
         return False
 
 
-def _list_directories(directory: Path) -> list[str]:
-    with suppress(OSError), os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    return []
+def _list_directories(directory: Path, on_error: OnError) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError as error:
+        on_error(error)
+        return []
 
 
-def _list_logs(directory: Path) -> dict[str, _LogFiles]:
+def _list_logs(directory: Path, on_error: OnError) -> dict[str, _LogFiles]:
     """The logs in a directory by name, each with its rotated and compressed files."""
     found: dict[str, _LogFiles] = {}
-    with suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            match = _LOG.fullmatch(entry.name)
-            if match is None or entry.name.startswith("."):
-                continue
-            with suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    found[match[1]] = found.get(match[1], _LogFiles()).plus(status)
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                match = _LOG.fullmatch(entry.name)
+                if match is None or entry.name.startswith("."):
+                    continue
+                with suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found[match[1]] = found.get(match[1], _LogFiles()).plus(status)
+    except OSError as error:
+        on_error(error)
     return found
 
 

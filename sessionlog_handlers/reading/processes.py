@@ -5,7 +5,7 @@ Which processes write to a root now, and what they say of themselves in their le
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,29 @@ class ProcessInfo:
     stats: Mapping[str, Any]
 
 
-def list_processes(roots: Iterable[StrPath]) -> Iterator[ProcessInfo]:
+def list_processes(
+    roots: Iterable[StrPath], on_error: Callable[[OSError], object] = lambda error: None
+) -> Iterator[ProcessInfo]:
     """
     Every living process that writes to one of these roots, by root and number.
+
+    Args:
+        roots: Where to look.
+
+        on_error: What is called with the error of each root that can't be read. (default: nothing)
     """
     for root in roots:
-        found = [info for name in _list_leases(Path(root)) if (info := _look(Path(root), name))]
+        found = [info for name in _list_leases(Path(root), on_error) if (info := _look(Path(root), name))]
         yield from sorted(found, key=lambda info: (info.host, info.pid or 0))
 
 
-def _list_leases(root: Path) -> list[str]:
+def _list_leases(root: Path, on_error: Callable[[OSError], object]) -> list[str]:
     try:
         return [name for name in os.listdir(root / LEASES_DIRECTORY) if not name.startswith(".")]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):  # nobody has ever written here
+        return []
+    except OSError as error:
+        on_error(error)
         return []
 
 

@@ -5,8 +5,9 @@ From root directories to the sessions in them: what they are called, how they ar
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
@@ -18,6 +19,7 @@ from sessionlog_handlers.settings.values import did_you_mean
 
 DIRECTORY_VARIABLE = "SESSIONLOG_DIR"
 MAX_NAMED = 10  # sessions that an error names
+MAX_ROOTS_NAMED = 3  # directories
 
 
 def find_roots(directory: StrPath | None = None, environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -50,18 +52,26 @@ def find_roots(directory: StrPath | None = None, environ: Mapping[str, str] | No
             status = os.stat(name)
         except (OSError, ValueError):
             continue
-        if os.path.isdir(name):
+        if stat.S_ISDIR(status.st_mode):
             # A root that is reached through a link too is one root.
             roots.setdefault((status.st_dev, status.st_ino), Path(name))
     return list(roots.values())
 
 
-def list_sessions(roots: Iterable[StrPath]) -> Iterator[SessionInfo]:
+def list_sessions(
+    roots: Iterable[StrPath], on_error: Callable[[OSError], object] = lambda error: None
+) -> Iterator[SessionInfo]:
     """
     Every session of these roots, in no particular order. What vanishes meanwhile is left out.
+
+    Args:
+        roots: Where to look.
+
+        on_error: What is called with each error of a directory that can't be read; it may hold sessions. (default:
+            nothing)
     """
     for root in roots:
-        places = RootPlaces(Path(root))
+        places = RootPlaces(Path(root), on_error)
         for place in places.all():
             found = places.look(place)
             if found is not None:
@@ -80,18 +90,19 @@ def find_session(session_id: str, roots: Iterable[StrPath]) -> SessionInfo:
     Raises:
         InvalidSessionIdError: If *session_id* can't be one.
 
-        SessionNotFoundError: If there is none, or more than one; the text names them.
+        SessionNotFoundError: If there is none, or more than one; the text names them, and what could not be read.
     """
     check_id(session_id)
     paths = [Path(root) for root in roots]
     found = [info for root in paths if (info := _in_its_place(session_id, root))]
     if not found:
-        everyone = list(list_sessions(paths))
+        errors: list[OSError] = []
+        everyone = list(list_sessions(paths, errors.append))
         found = [info for info in everyone if session_id in (info.id, info.directory.name)] or [
             info for info in everyone if info.id.startswith(session_id) or info.directory.name.startswith(session_id)
         ]
         if not found:
-            raise SessionNotFoundError(_not_found(session_id, paths, everyone), session_id)
+            raise SessionNotFoundError(_not_found(session_id, paths, everyone, errors), session_id)
     if len(found) > 1:
         raise SessionNotFoundError(_ambiguous(session_id, found), session_id)
     return found[0]
@@ -154,17 +165,37 @@ def _in_its_place(session_id: str, root: Path) -> SessionInfo | None:
     return None
 
 
-def _not_found(session_id: str, roots: list[Path], everyone: list[SessionInfo]) -> str:
+def _not_found(session_id: str, roots: list[Path], everyone: list[SessionInfo], errors: list[OSError]) -> str:
     if not roots:
         return f"there is no session {session_id!r}: no app of this user has logged one yet"
+    names = {directory_name(session_id, distinct=distinct) for distinct in (False, True)}
+    for error in errors:
+        if os.path.basename(os.fsdecode(error.filename or "")) in names:
+            return f"session {session_id!r}: {unreadable(error)}"
     hint = did_you_mean(session_id, [info.id for info in everyone])
-    return f"there is no session {session_id!r} in {', '.join(map(str, roots))}{hint}"
+    unread = f"; {name_some([unreadable(error) for error in errors])}" if errors else ""
+    return f"there is no session {session_id!r} in {name_some([str(root) for root in roots])}{hint}{unread}"
+
+
+def unreadable(error: OSError) -> str:
+    """
+    The clause about a directory that is there and can't be read.
+    """
+    return f"{os.fsdecode(error.filename or '')} can't be read ({error.strerror})"
+
+
+def name_some(names: Sequence[str], limit: int = MAX_ROOTS_NAMED) -> str:
+    """
+    The first names, and how many more there are.
+    """
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ambiguous(session_id: str, found: list[SessionInfo]) -> str:
     if len({info.id for info in found}) == 1 and len({info.root for info in found}) == len(found):
-        places = " and ".join(str(info.root) for info in found)
+        roots = [str(info.root) for info in found]
+        places = " and ".join(roots) if len(roots) <= MAX_ROOTS_NAMED else name_some(roots)
         return f"session {found[0].id!r} is in {places}; name one of these directories"
-    names = ", ".join(sorted(repr(info.id) for info in found)[:MAX_NAMED])
-    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    return f"{session_id!r} is the beginning of {len(found)} sessions: {names}{more}"
+    names = name_some(sorted(repr(info.id) for info in found), MAX_NAMED)
+    return f"{session_id!r} is the beginning of {len(found)} sessions: {names}"

@@ -4,6 +4,8 @@ What the tests of commands share: running them in this process and in another, a
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -142,3 +144,23 @@ def sessionlog_process() -> Callable[..., subprocess.CompletedProcess[str]]:
         return run_python("from sessionlog_handlers.cli.main import main; main()", *args, **kwargs)
 
     return call
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """
+    Make directories unreadable, also for root, whom no mode keeps out.
+    """
+    refused: set[str] = set()
+
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any = ".") -> Any:
+            if str(path) in refused:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return function(path)
+
+        return call
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    return lambda path: refused.add(str(path))

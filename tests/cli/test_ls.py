@@ -76,6 +76,50 @@ class TestLs:
         assert str(ended) in outcome.out
         assert str(tmp_path / "others") in outcome.out
 
+    def test_unreadable_session_is_named(self, sessionlog, ended, unreadable):
+        """
+        A session that may not be read is told of on stderr, beside those that may; the exit code is 1.
+        """
+        (ended / "secret").mkdir()
+        unreadable(ended / "secret")
+        outcome = sessionlog("ls", "--dir", ended)
+        assert outcome.code == 1
+        assert "abc123" in outcome.out
+        assert outcome.err == f"sessionlog: {ended}/secret can't be read (Permission denied)\n"
+        shutil.rmtree(ended / "abc123")
+        assert sessionlog("ls", "--dir", ended) == (1, "", outcome.err)
+        assert sessionlog("ls", "--dir", ended, "--json") == (1, "", outcome.err)
+
+    def test_unreadable_root_is_named_once(self, sessionlog, ended, unreadable):
+        """
+        A known root that may not be read is told of once.
+        """
+        unreadable(ended)
+        expected = f"sessionlog: {ended} can't be read (Permission denied)\n"
+        assert sessionlog("ls") == (1, "", expected)
+
+    def test_many_that_are_unreadable(self, sessionlog, tmp_path, unreadable):
+        """
+        Ten are named, the others counted.
+        """
+        for number in range(12):
+            (tmp_path / f"s{number:02}").mkdir()
+            unreadable(tmp_path / f"s{number:02}")
+        lines = sessionlog("ls", "--dir", tmp_path).err.splitlines()
+        assert len(lines) == 11
+        assert lines[-1] == "sessionlog: … and 2 more"
+
+    def test_long_id_is_cut(self, sessionlog, tmp_path, start_app):
+        """
+        One long id does not widen the table; it is in full in --json. A blank id is in quotes.
+        """
+        start_app(tmp_path, "x" * 100, " ").close()
+        outcome = sessionlog("ls", "--dir", tmp_path)
+        assert max(len(line) for line in outcome.out.splitlines()) < 120
+        assert "x" * 39 + "…  ended" in outcome.out
+        assert "' '" in outcome.out
+        assert "x" * 100 in sessionlog("ls", "--dir", tmp_path, "--json").out
+
     @pytest.mark.parametrize("options", [[], ["--json"], ["--color=never"]])
     def test_hostile_id(self, sessionlog, tmp_path, start_app, options):
         """

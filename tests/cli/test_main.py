@@ -1,15 +1,36 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from helpers import child_environment, run_python, wait_until
 
 from sessionlog_handlers.cli import main
+
+# Runs the command with the descriptor closed that is the first argument, as `>&-` does it.
+CLOSED = """
+import os, sys
+os.close(int(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, "-m", "sessionlog_handlers", *sys.argv[2:]])
+"""
+
+# Runs the command as a user without rights. All that it imports must be loaded before, from wherever it is installed.
+AS_NOBODY = """
+import os, sys
+from sessionlog_handlers.cli.main import run
+import sessionlog_handlers.cli.config, sessionlog_handlers.cli.ls, sessionlog_handlers.cli.output
+import sessionlog_handlers.config.configure, sessionlog_handlers.reading.sessions
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(run(sys.argv[1:]))
+"""
 
 
 class TestRun:
@@ -60,6 +81,69 @@ class TestRun:
         """
         outcome = sessionlog(command, "--dir", tmp_path / "gone")
         assert outcome == (1, "", f"sessionlog: '{tmp_path}/gone' is not a directory\n")
+
+    @pytest.mark.parametrize("command", [["ls"], ["status"], ["show", "abc123"], ["level", "abc123"]])
+    def test_unreadable_directory_is_1(self, sessionlog, ended, unreadable, command):
+        """
+        A directory that was named and may not be read is an expected failure too, and no wrong usage.
+        """
+        unreadable(ended)
+        outcome = sessionlog(*command, "--dir", ended)
+        assert outcome == (1, "", f"sessionlog: {ended}: Permission denied\n")
+
+    @pytest.mark.root
+    @pytest.mark.parametrize("path", ["closed", "closed/logging.yaml"])
+    def test_another_user_is_told(self, path):
+        """
+        Another user, whom the modes keep out, gets exit code 1 and the reason, and not a word about usage.
+        """
+        place = Path(tempfile.mkdtemp())  # which others may enter, as they may not our *tmp_path*
+        try:
+            place.chmod(0o755)
+            (place / "closed").mkdir(mode=0o700)
+            (place / "closed" / "logging.yaml").write_text("version: 1")
+            command = ["ls", "--dir"] if path == "closed" else ["config", "check"]
+            result = run_python(AS_NOBODY, *command, place / path)
+            assert (result.returncode, result.stdout) == (1, "")
+            assert "Permission denied" in result.stderr
+            assert "Usage" not in result.stderr
+        finally:
+            shutil.rmtree(place)
+
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("shwo", "no such command: 'shwo'; did you mean 'show'?"),
+            ("zzzzz", "no such command: 'zzzzz'\n"),
+            ("x" * 5000, "x…"),
+            ("\x1b[2J", "no such command: '\\x1b[2J'"),
+        ],
+    )
+    def test_unknown_command(self, sessionlog, word, said):
+        """
+        A misspelt command is answered with the one that was probably meant.
+        """
+        outcome = sessionlog(word)
+        assert outcome.code == 2
+        assert said in outcome.err
+        assert len(outcome.err) < 400
+
+    @pytest.mark.parametrize("args", [["ls"], ["--help"], ["--version"], ["show", "abc123"]])
+    def test_closed_stdout_is_silent(self, ended, args):
+        """
+        A stdout that the shell has closed is a reader that went away, and no bug.
+        """
+        result = run_python(CLOSED, "1", *args)
+        assert (result.returncode, result.stderr) == (141, "")
+
+    @pytest.mark.parametrize(("args", "code"), [(["nonsense"], 2), (["show", "nobody"], 1), (["ls"], 0)])
+    def test_closed_stderr_changes_no_code(self, ended, args, code):
+        """
+        Nobody reads what went wrong, but the exit code says it, and none of it is on stdout.
+        """
+        result = run_python(CLOSED, "2", *args)
+        assert result.returncode == code
+        assert "sessionlog:" not in result.stdout
 
     def test_variable_names_the_directory(self, sessionlog, ended, monkeypatch):
         """

@@ -156,3 +156,37 @@ class TestShow:
         log.with_name("session.log.gz").write_bytes(gzip.compress(log.read_bytes()))
         log.unlink()
         assert sessionlog("show", "abc123").out == before
+
+
+class TestLimits:
+    def test_more_lines_than_any_number_holds(self, sessionlog, ended):
+        """
+        A number of lines beyond all counting is all of them.
+        """
+        assert sessionlog("show", "-n", "9" * 23, "abc123", "--dir", ended) == sessionlog(
+            "show", "abc123", "--dir", ended
+        )
+
+
+class TestUnreadable:
+    def test_session_is_named(self, sessionlog, ended, unreadable):
+        """
+        A session that may not be read is not said to be missing.
+        """
+        (ended / "secret").mkdir()
+        unreadable(ended / "secret")
+        assert sessionlog("show", "secret", "--dir", ended) == (
+            1,
+            "",
+            f"sessionlog: session 'secret': {ended}/secret can't be read (Permission denied)\n",
+        )
+
+    def test_one_that_may_be_it_is_named(self, sessionlog, ended, unreadable):
+        """
+        Where a session is not found, what could not be looked into is named too.
+        """
+        (ended / "secret").mkdir()
+        unreadable(ended / "secret")
+        outcome = sessionlog("show", "xyz", "--dir", ended)
+        assert outcome.code == 1
+        assert outcome.err.endswith(f"no session 'xyz' in {ended}; {ended}/secret can't be read (Permission denied)\n")

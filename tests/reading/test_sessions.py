@@ -363,3 +363,31 @@ class TestReadSession:
         reader = read_session("abc", directory=tmp_path)
         assert len(list(reader)) == 4
         assert reader.bad_count == 1
+
+
+class TestManyRoots:
+    @pytest.fixture
+    def roots(self, tmp_path: Path) -> list[Path]:
+        """
+        Five roots, each with a session of the same id.
+        """
+        found = [tmp_path / str(number) for number in range(5)]
+        for root in found:
+            (root / "abc").mkdir(parents=True)
+            (root / "abc" / "session.log").write_text(LINE % "abc")
+        return found
+
+    def test_missing_session_names_few(self, roots: list[Path]) -> None:
+        """
+        Of many roots in which a session is not, three are named and the others counted.
+        """
+        with pytest.raises(SessionNotFoundError) as caught:
+            find_session("nobody", roots)
+        assert str(caught.value) == (f"there is no session 'nobody' in {roots[0]}, {roots[1]}, {roots[2]} and 2 more")
+
+    def test_ambiguous_session_names_few(self, roots: list[Path]) -> None:
+        """
+        The same for a session that is in many of them.
+        """
+        with pytest.raises(SessionNotFoundError, match=r"2 and 2 more; name one of these directories$"):
+            find_session("abc", roots)
