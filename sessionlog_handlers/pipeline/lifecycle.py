@@ -136,6 +136,8 @@ def _at_exit() -> None:
     reason = exit_reason()
     for root in all_roots():
         root.finish(reason)
+    if _parking is not None:
+        _parking.tell_unwritten()
 
 
 def _after_fork_in_child() -> None:
@@ -144,6 +146,8 @@ def _after_fork_in_child() -> None:
     _signal_reason = None
     for root in all_roots():
         root.after_fork_in_child()
+    if _parking is not None:
+        _parking.after_fork_in_child()
 
 
 def _before_fork() -> None:

@@ -48,6 +48,7 @@ class SessionRoot(OpenSessions):
         self._closing = threading.RLock()
         self._live = False
         self._is_closing = False
+        self._given_up = False  # at the end of the process: a disk that stands still is not waited for again
         self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
         self.syncer = Syncer(settings.sync_interval, self.reporter)
         self.shared = Shared(
@@ -132,7 +133,7 @@ class SessionRoot(OpenSessions):
         Args:
             timeout: Seconds that all of it may take. What a disk too slow for that holds up is left to the threads.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (LEAST_WAIT if self._given_up else timeout)
 
         def left() -> float:
             return max(deadline - time.monotonic(), LEAST_WAIT)
@@ -172,7 +173,8 @@ class SessionRoot(OpenSessions):
         while self.router.flushes > before and time.monotonic() < limit and self.listener.is_running:
             before = self.router.flushes
             self.listener.stop(STOP_TIMEOUT)
-        self.close(LEAST_WAIT if self.listener.is_running else STOP_TIMEOUT)
+        self._given_up = self.listener.is_running
+        self.close(STOP_TIMEOUT)
         self.router.give_up()
         if not self.listener.is_running:
             self.shared.lease.give_back()
@@ -261,6 +263,8 @@ class SessionRoot(OpenSessions):
         Returns:
             Whether that was so within *timeout* seconds.
         """
+        if self._given_up:
+            timeout = min(timeout, LEAST_WAIT)
         if durable:
             barrier = self.durable_barrier()
             return barrier.wait(timeout) and barrier.error is None

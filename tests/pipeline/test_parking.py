@@ -593,3 +593,16 @@ class TestMeanwhile:
         two.close()
         assert _events(tmp_path / "one") == ["session_start", "completion", "session_end"]
         assert not (tmp_path / "two" / "abc").exists()
+
+
+def test_any_text_survives_the_wait(tmp_path):
+    """
+    Text that hardly any decoder takes waits for the handler like any other, and the handler's construction never fails.
+    """
+    session = start_session("abc")
+    session.event("completion", text="\ud800 \x00 é")
+    handler = SessionHandler(tmp_path)
+    session.end()
+    handler.close()
+    lines = read_lines(tmp_path / "abc" / "session.log")
+    assert [line["data"]["text"] for line in lines if line["event"] == "completion"] == ["\ud800 \x00 é"]

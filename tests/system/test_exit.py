@@ -77,6 +77,40 @@ class TestOrdinaryEnds:
         done = run_python(program(body), tmp_path, check=True)
         assert time.time() - float(done.stdout) < 2.0 + 1.0  # one second for this test's own process to be scheduled
 
+    def test_waits_for_a_disk_that_is_slow(self, tmp_path):
+        """
+        While files are being written the end of the program waits for them, also for longer than two seconds.
+        """
+        body = """
+            from sessionlog_handlers.pipeline.writer import Writer
+            append = Writer.append
+            Writer.append = lambda *args, **kwargs: (time.sleep(0.2), append(*args, **kwargs))[1]
+            for number in range(4):
+                logger.info("record", extra={"number": number, "session_id": f"s{number}"})
+        """
+        done = run_python(program(body, ', session_level="full"'), tmp_path, check=True)
+        assert done.stderr == ""
+        for number in range(4):
+            lines, numbers = session_lines(tmp_path, f"s{number}")
+            assert numbers == [number]
+            assert lines[-1]["event"] == "session_end"
+
+    def test_does_not_wait_for_a_disk_that_stands_still(self, tmp_path):
+        """
+        When nothing can be written for two seconds the program ends all the same, and says what was not written.
+        """
+        body = """
+            from sessionlog_handlers.pipeline.writer import Writer
+            Writer.append = lambda *args, **kwargs: time.sleep(600)
+            start_session("s", level="full").__enter__()
+            log(10)
+            time.sleep(0.2)
+            print(time.time(), flush=True)
+        """
+        done = run_python(program(body), tmp_path)
+        assert time.time() - float(done.stdout) < 2.0 + 2.0  # two seconds for a busy machine
+        assert "still wait for a slow disk" in done.stderr
+
     def test_drains_records_of_daemon_threads(self, tmp_path):
         """
         What a daemon thread logged before the program ended is written.
