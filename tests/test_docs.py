@@ -183,7 +183,7 @@ class TestBlocks:
 
     def test_readme_is_the_quickstart(self):
         """
-        The README's ten lines are the ones of `examples/quickstart.py`.
+        The README's quick start is that of `examples/quickstart.py`.
         """
         yaml_block, code_block, *_ = (block.text for block in blocks_of(ROOT / "README.md"))
         example = (ROOT / "examples" / "quickstart.py").read_text("utf-8")

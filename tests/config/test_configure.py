@@ -656,6 +656,15 @@ class TestRealHandler:
         assert str(caught.value.__cause__) == "max_byte: no such setting; did you mean 'max_bytes'?"
 
 
+class TestMultiplexerProfile:
+    def test_captures_signals(self):
+        """
+        Servers that die of SIGTERM write what is queued, since no exit function runs in them.
+        """
+        document = load_text(profile_text("multiplexer"))
+        assert document["handlers"]["sessions"]["capture_signals"] is True
+
+
 class TestWhatIsNoConfiguration:
     @pytest.mark.parametrize("given", [5, None, ["logging.yaml"], b"logging.yaml"])
     def test_is_told(self, given):
