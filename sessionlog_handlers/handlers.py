@@ -155,7 +155,8 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
     kinds of process can write one log. Like the standard library's, it never rotates while *backupCount* is 0.
 
     Args:
-        filename: The log. A leading ``~`` is the home directory.
+        filename: The log. A leading ``~`` is the home directory. Unlike in the standard library, missing directories
+            are made.
 
         mode: ``a``, ``w`` (empty it at the start; not with *maxBytes*) or ``x`` (it must not exist).
 
@@ -255,7 +256,7 @@ class SessionRotatingFileHandler(Writer, RotatingFileHandler):
                     self.doRollover()
                 if self._mark and not self._is_at_start():
                     line = line.removeprefix(self._mark)
-                self.append([line], rotate=False)
+                self.append([line], rotate=False, locked=locked)
             if self.error:
                 raise self.error
         except Exception:

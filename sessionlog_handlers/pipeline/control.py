@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from sessionlog_handlers.pipeline.files import make_directory, read_json, replace_file
+from sessionlog_handlers.pipeline.files import load_json, make_directory, read_json, replace_file
 from sessionlog_handlers.pipeline.layout import CONTROL_FILE, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock
 
@@ -58,7 +58,8 @@ class ControlFile:
         make_directory(os.path.join(self._root, LOCKS_DIRECTORY))
         wanted = LevelRequest(session=session_id, level=level, at=time.time())
         with FileLock(os.path.join(self._root, LOCKS_DIRECTORY, "control"), keep_open=False).hold():
-            kept = [old for old in self._read() if wanted.at - old.at < MAX_AGE and old.session != session_id]
+            known = load_json(self._path, list[LevelRequest]) or []
+            kept = [old for old in known if wanted.at - old.at < MAX_AGE and old.session != session_id]
             replace_file(self._path, msgspec.json.encode([*kept, wanted]))
         return wanted
 
@@ -74,10 +75,7 @@ class ControlFile:
         if seen == self._seen:
             return []
         self._seen = seen
-        requests = self._read()
+        requests = read_json(self._path, list[LevelRequest]) or []
         new = [request for request in requests if request not in self._taken]
         self._taken = set(requests)
         return new
-
-    def _read(self) -> list[LevelRequest]:
-        return read_json(self._path, list[LevelRequest]) or []
