@@ -1,5 +1,5 @@
 """
-The quick start of the README, by the standard library's `dictConfig`: a configuration, a session, and what lands in its log.
+The quick start of the README, by `dictConfig` alone: a configuration, a session, and what lands in its log.
 """
 
 import logging.config
