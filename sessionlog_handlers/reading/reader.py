@@ -110,7 +110,8 @@ class LineReader:
             text = raw.lstrip(b"\0")
             if len(text) < len(raw):
                 # A file system that lost its power fills up with NULs what was never written; a whole line may follow.
-                self._note(path, lineno, f"{len(raw) - len(text)} NUL bytes", raw)
+                count = len(raw) - len(text)
+                self._note(path, lineno, "1 NUL byte" if count == 1 else f"{count} NUL bytes", raw)
             if not text or text.isspace():
                 continue
             if line_format is None:

@@ -81,6 +81,16 @@ class TestReadPath:
         assert [bad.lineno for bad in reader.bad] == [1, 2, 6, 8]
         assert str(reader.bad[0]) == f"{path}:1: 50 NUL bytes"
 
+    def test_one_nul_byte(self, tmp_path: Path) -> None:
+        """
+        One is one.
+        """
+        path = tmp_path / "one.log"
+        path.write_bytes(b"\0" + make_raw("jsonl", 0, 1))
+        reader = read_path(path)
+        assert len(list(reader)) == 1
+        assert reader.bad[0].reason == "1 NUL byte"
+
     def test_every_flipped_bit(self, tmp_path: Path) -> None:
         """
         One flipped bit costs at most the two lines that it touches.
