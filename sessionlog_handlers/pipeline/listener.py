@@ -102,8 +102,10 @@ class BatchingQueueListener(logging.handlers.QueueListener):
             thread.join(timeout)
             if thread.is_alive():  # held up by a slow disk; it will end by itself
                 return
-        self._worker = None
-        self.queue.consumer = None
+        with self._starting:
+            if self._worker is thread:  # nobody has started another one meanwhile
+                self._worker = None
+                self.queue.consumer = None
         self.drain()
 
     def drain(self, timeout: float = JOIN_TIMEOUT) -> bool:

@@ -174,7 +174,9 @@ class SessionRoot(OpenSessions):
             before = self.router.flushes
             self.listener.stop(STOP_TIMEOUT)
         self._given_up = self.listener.is_running
-        self.close(STOP_TIMEOUT)
+        self.close()
+        if self._live and not self._given_up:
+            self.close()  # something came while it was closed
         self.router.give_up()
         if not self.listener.is_running:
             self.shared.lease.give_back()
