@@ -42,7 +42,7 @@ class Root:
 def _channel(level=FULL, severity: int = 0, most: int = 1_000_000, **settings: object) -> Channel:
     given = Settings(**settings)
     root = Root(given, most)
-    paths = SessionPaths("/root", given.layout, "abc")
+    paths = SessionPaths("/logs", given.layout, "abc")
     return Channel(root, "abc", paths, root.plan.table(level, severity))
 
 

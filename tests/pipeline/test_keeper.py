@@ -232,7 +232,7 @@ class TestStop:
         keeper.stop(0.05)
         keeper.submit(lambda: done.append(1))
         release.set()
-        wait_until(lambda: done)
+        assert wait_until(lambda: done) == [1]
 
     def test_started_by_many(self, keeper, monkeypatch):
         """

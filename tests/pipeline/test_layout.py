@@ -138,12 +138,12 @@ class TestSessionPaths:
         """
         Every file of every layout lies below the root, in its directories, and differs from the others.
         """
-        paths = SessionPaths("/root", layout, directory_name(value))
+        paths = SessionPaths("/logs", layout, directory_name(value))
         found = [*(paths.file(index) for index in range(len(layout.files))), paths.metadata]
         assert len(set(found)) == len(found)
         for path in found:
             assert os.path.normpath(path) == path
-            assert path.startswith("/root/")
+            assert path.startswith("/logs/")
             assert os.path.dirname(path) in paths.directories()
         assert paths.log == found[0]
         assert paths.directory == os.path.dirname(paths.metadata)
@@ -172,7 +172,7 @@ class TestSessionPaths:
         """
         One file may take the place of all.
         """
-        paths = SessionPaths("/root", LAYOUTS["multiplexer"], "abc", "/var/all.log")
+        paths = SessionPaths("/logs", LAYOUTS["multiplexer"], "abc", "/var/all.log")
         assert {paths.file(index) for index in range(3)} == {"/var/all.log"}
         assert paths.directories() == ["/var"]
 
@@ -180,7 +180,7 @@ class TestSessionPaths:
         """
         The paths follow a session that had to take another name.
         """
-        paths = SessionPaths("/root", LAYOUTS["multiplexer"], "abc")
+        paths = SessionPaths("/logs", LAYOUTS["multiplexer"], "abc")
         paths.name = "abc~1"
-        assert paths.log == "/root/abc~1/session.log"
-        assert paths.metadata == "/root/abc~1/metadata.json"
+        assert paths.log == "/logs/abc~1/session.log"
+        assert paths.metadata == "/logs/abc~1/metadata.json"

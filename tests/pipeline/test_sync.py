@@ -187,7 +187,7 @@ class TestSyncer:
         """
         syncer = make(0.05)
         syncer.add_directory(str(tmp_path))
-        wait_until(lambda: synced == [str(tmp_path)])
+        assert wait_until(lambda: synced) == [str(tmp_path)]
 
     @pytest.mark.parametrize("waited_for", [True, False])
     def test_many(self, make, tmp_path, synced, monkeypatch, waited_for):
