@@ -28,6 +28,7 @@ COPIED = (
     "Makefile",
     "README.md",
     "docs",
+    "benchmarks",
     "examples",
     "pyproject.toml",
     "scripts",

@@ -307,7 +307,7 @@ class TestNoDeadlock:
         """
         root = tmp_path / "logs"
         config = document(root)
-        config["handlers"]["sessions"]["overflow"] = "wait"
+        config["handlers"]["sessions"] |= {"overflow": "wait", "max_bytes": "1 GB"}
         del config["handlers"]["console"]  # the standard library's reopens its file and leaves it open
         config["root"]["handlers"] = ["sessions"]
         logging.config.dictConfig(config)
