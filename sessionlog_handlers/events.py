@@ -62,11 +62,6 @@ class EventType:
         """The severity's word as lines carry it."""
         return severity_name(self.severity)
 
-    @property
-    def is_bytes(self) -> bool:
-        """Whether its payload is a terminal's bytes."""
-        return self.name in BYTE_EVENTS
-
 
 def _family(
     names: str,

@@ -380,9 +380,8 @@ def start_session(
         id, level=wanted, severity=threshold, metadata=frozen.get("metadata"), command=frozen.get("command")
     )
     if not isinstance(session, Session):
-        raise TypeError(
-            f"this root keeps {type(session).__name__}, not Session"
-        )  # a root made by hand, without a handler
+        # A root that was made by hand, without a handler.
+        raise TypeError(f"this root keeps {type(session).__name__}, not Session")
     if is_new:
         session._offer_event("session_start", {"level": session.level.value, **session.app_metadata})
     return session

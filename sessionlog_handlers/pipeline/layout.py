@@ -80,6 +80,12 @@ class SessionPaths:
         self._single_file = single_file
         self.name = name
 
+    def in_layout(self, layout: Layout, single_file: str | None) -> SessionPaths:
+        """
+        The same session's place in another layout. Its name stays, also one that it only has because of a clash.
+        """
+        return SessionPaths(self._root, layout, self.name, single_file)
+
     @property
     def root(self) -> str:
         """The root directory."""

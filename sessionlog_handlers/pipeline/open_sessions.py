@@ -270,7 +270,8 @@ class OpenSessions(ABC):
         """Take the sessions that are over off the books. The lock is held."""
         while self._gone:
             channel, refused = self._gone.popleft()
-            if self.sessions.get(channel.id) is channel:
+            # A session whose handler was only switched off is still open, and goes on when it is switched on again.
+            if channel.closed and self.sessions.get(channel.id) is channel:
                 del self.sessions[channel.id]
                 self._implicit -= channel.implicit
             if refused:

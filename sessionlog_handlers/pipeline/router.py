@@ -55,8 +55,9 @@ class Router:
         """
         self.flush_touched()
         self.shared.use(settings, plan)
+        single = str(settings.single_file) if settings.single_file else None
         for files in self._sessions.values():
-            files.channel.paths = self.shared.paths_of(files.channel.id)
+            files.channel.paths = files.channel.paths.in_layout(settings.layout, single)
             files.lock = self.shared.lock_for(files.channel)
 
     # -- the listener's sink -----------------------------------------------------------------------------------------

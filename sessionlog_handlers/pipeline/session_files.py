@@ -161,9 +161,11 @@ class SessionFiles:
         if not self.claimed:
             self._waiting.append(Said(event, data, created))
             return
-        route = self.channel.table.event(event)
+        # By the settings that are in force here: on the callers' side newer ones may be.
+        plan = self._shared.plan
+        route = plan.table(self.channel.session_level, self.channel.severity).event(event)
         if route is not None:
-            formats = self._shared.plan.formats
+            formats = plan.formats
             payload = [formats[index].fields(event, data) for index in route.formats]
             self._write_down(route, created, route.type.level, payload, 0.0, counts=0)
 

@@ -10,7 +10,7 @@ from typing import Any
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.keeper import Keeper
-from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY, SessionPaths, directory_name
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.locks import STRIPES, FileLock, StripedLocks
 from sessionlog_handlers.pipeline.open_files import OpenFiles, default_max_open_files
@@ -98,15 +98,6 @@ class Shared:
             "audit_durability": settings.audit_durability,
             "sampling": dict(settings.sampling),
         }
-
-    def paths_of(self, session_id: str) -> SessionPaths:
-        """
-        Where the files of a session are.
-        """
-        single = self.settings.single_file
-        return SessionPaths(
-            self.directory, self.settings.layout, directory_name(session_id), str(single) if single else None
-        )
 
     def lock_for(self, channel: Channel) -> FileLock:
         """

@@ -364,3 +364,43 @@ class TestFlush:
             handler.flush()
         assert stats["written"] <= 100
         assert handler.stats()["written"] == 100
+
+
+class TestOtherSettings:
+    def test_switched_off_and_on_again(self, tmp_path):
+        """
+        A session that is open while its handler is switched off goes on in its log when it is switched on again.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc", metadata={"user": "ada"})
+        session.event("completion", number=1)
+        SessionHandler(tmp_path, linger=0, enabled=False)
+        session.event("completion", number=2)
+        assert session.flush()
+        newest = SessionHandler(tmp_path, linger=0)
+        session.event("completion", number=3)
+        session.end("done")
+        newest.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["data"]["number"] for line in lines if line["event"] == "completion"] == [1, 3]
+        assert [line["data"]["reason"] for line in lines if line["event"] == "session_end"] == ["disabled", "done"]
+        assert handler.stats()["dropped"] == {}
+
+    def test_session_keeps_its_name(self, tmp_path):
+        """
+        A session whose place is another's, and that took a name of its own, keeps it under other settings.
+        """
+        (tmp_path / "abc").mkdir()
+        (tmp_path / "abc" / "metadata.json").write_text('{"session": "ABC", "state": "ended"}')
+        SessionHandler(tmp_path, linger=0)
+        session = start_session("abc")
+        assert session.flush()
+        place = session.directory
+        assert place.name != "abc"
+        newest = SessionHandler(tmp_path, linger=0, session_level="full")
+        session.event("completion")
+        session.end()
+        newest.close()
+        assert session.directory == place
+        assert _events(tmp_path, place.name) == ["session_start", "completion", "session_end"]
+        assert [path.name for path in (tmp_path / "abc").iterdir()] == ["metadata.json"]
