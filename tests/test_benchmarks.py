@@ -1,26 +1,299 @@
 """
-The benchmarks run, and print a figure only when every record landed. No time is judged here.
+The harness of the benchmarks takes turns, believes no variant without its lines, and keeps what it measured.
+
+No time is judged here.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers import run_python
+
+import lines
+import results
+from topic import BenchmarkError, Figure, Topic, Variant
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
+# Two variants that note their turns outside of the directory that each round gets for itself.
+FAKE = """
+import os, sys
+from pathlib import Path
+import harness
+from topic import BenchmarkError, Figure, Size, Topic, Variant
 
-def test_throughput_prints_a_row_for_each_variant():
+NOTES = Path(sys.argv[0]).parent / "notes"
+
+def note(name, directory, options):
+    assert not any(directory.iterdir())
+    (directory / "left.log").write_text("x")
+    with NOTES.open("a") as notes:
+        print(name, os.getpid(), options["records"], file=notes)
+
+def slow(directory, options):
+    '''Twice as slow.'''
+    note("slow", directory, options)
+    print("a peer that prints")
+    return {"events/s": 50.0 + len(NOTES.read_text().splitlines())}
+
+def fast(directory, options):
+    '''Twice as fast.'''
+    note("fast", directory, options)
+    return {"events/s": 100.0 + 2 * len(NOTES.read_text().splitlines())}
+
+def losing(directory, options):
+    raise BenchmarkError("2 of 3 records landed")
+
+def broken(directory, options):
+    raise ZeroDivisionError("of its own")
+
+def undeclared(directory, options):
+    return {"event/s": 1.0}
+
+EXTRA = {"losing": losing, "broken": broken, "undeclared": undeclared}
+chosen = Path(sys.argv[0]).stem
+TOPIC = Topic(
+    "fake",
+    "Nothing is measured.",
+    (
+        Variant("slow", slow, "peer"),
+        Variant("fast", fast, "ours"),
+        *(Variant(name, run, "peer") for name, run in EXTRA.items() if name == chosen),
+        *([Variant("absent", fast, "peer", needs=("no_such_module",))] if chosen == "absent" else []),
+    ),
+    (Figure("events/s", "1/s", "higher"),),
+    bases={"slow": "slow"},
+    sizes={"records": Size(500, 5, "records")},
+    rounds=2,
+)
+if __name__ == "__main__":
+    harness.main(TOPIC)
+"""
+
+
+@pytest.fixture
+def run_fake(tmp_path):
     """
-    Each variant's records all land, and the table has a row with a ratio for each of them.
+    Runs the fake topic with an extra variant, if one is named; gives the finished child.
     """
-    arguments = ["--records", "500", "--rounds", "1", "--sessions", "3"]
-    rows = run_python(BENCHMARKS / "bench_throughput.py", *arguments, check=True).stdout.splitlines()[2:]
-    assert [row[:36].strip() for row in rows] == [
-        "standard library, one text file",
-        "usual stack, one JSON file",
-        "logger.info, a log per session",
-        "session.event, a log per session",
-    ]
-    assert all(float(row.split()[-1]) > 0 for row in rows)
+
+    def run(*arguments: str, extra: str = "fake") -> Any:
+        script = tmp_path / f"{extra}.py"
+        script.write_text(FAKE, "utf-8")
+        places = ["--results", str(tmp_path / "results"), "--directory", str(tmp_path)]
+        return run_python(script, *places, *arguments, env={"PYTHONPATH": str(BENCHMARKS)})
+
+    return run
+
+
+class TestRun:
+    def test_takes_turns_in_processes_of_their_own(self, run_fake, tmp_path):
+        """
+        Variants run A B A B, each in a fresh process and an empty directory, which is gone afterwards.
+        """
+        result = run_fake("--rounds", "3")
+        assert not result.returncode, result.stderr
+        turns = [line.split() for line in (tmp_path / "notes").read_text().splitlines()]
+        assert [name for name, _, _ in turns] == ["slow", "fast"] * 3
+        assert len({process for _, process, _ in turns}) == 6
+        assert {records for _, _, records in turns} == {"500"}
+        assert not [*tmp_path.glob("bench-*")]
+
+    def test_prints_medians_extremes_and_ratios_in_one_aligned_table(self, run_fake):
+        """
+        The table has a row for each variant; what variants print themselves is not taken for figures.
+        """
+        printed = run_fake("--quick").stdout.splitlines()
+        assert printed[1:] == [
+            "        median  min – max  ratio",
+            "events/s [1/s], higher is better",
+            "  slow      51    51 – 51  1.0× slow",
+            "  fast     104  104 – 104  2.0× slow",
+        ]
+
+    def test_runs_one_round_of_small_sizes_if_that_is_asked_for(self, run_fake, tmp_path):
+        """
+        ``--quick`` is one round of the quick size, ``--only`` leaves variants out, and a size can be given.
+        """
+        run_fake("--quick", "--only", "fast")
+        run_fake("--quick", "--only", "fast", "--records", "7")
+        assert [line.split()[2] for line in (tmp_path / "notes").read_text().splitlines()] == ["5", "7"]
+
+    @pytest.mark.parametrize(
+        ("extra", "says"),
+        [
+            ("losing", "variant 'losing' failed with 1 and said:\n2 of 3 records landed"),
+            ("broken", "ZeroDivisionError: of its own"),
+            ("undeclared", "variant 'undeclared' gave figures that the topic does not declare: event/s"),
+        ],
+    )
+    def test_names_the_variant_that_failed_and_gives_no_figures(self, run_fake, tmp_path, extra, says):
+        """
+        One failing round ends the run with what the child said, and neither a table nor a result is there.
+        """
+        result = run_fake(extra=extra)
+        assert result.returncode == 1
+        assert result.stderr.splitlines()[-1]
+        assert says in result.stderr
+        assert "Traceback" not in result.stderr.replace("said:\nTraceback", "")
+        assert not result.stdout
+        assert not (tmp_path / "results").exists()
+
+    def test_says_which_peer_is_left_out_and_why(self, run_fake):
+        """
+        A peer that can't be imported has a line of its own, and the others run.
+        """
+        printed = run_fake("--quick", extra="absent").stdout.splitlines()
+        assert printed[0] == "left out: absent: no_such_module is not installed (pip install '.[bench]')"
+        assert any(line.startswith("  fast") for line in printed)
+
+    def test_lists_its_variants(self, run_fake):
+        """
+        ``--list`` runs nothing.
+        """
+        assert run_fake("--list").stdout.splitlines() == ["slow (peer): Twice as slow.", "fast (ours): Twice as fast."]
+
+
+class TestResults:
+    def test_keeps_a_full_run_only(self, run_fake, tmp_path):
+        """
+        A quick run, one of other sizes, or one of fewer rounds is not kept, unless that is asked for.
+        """
+        for arguments in (["--quick"], ["--records", "3"], ["--rounds", "1"], ["--only", "fast"]):
+            run_fake(*arguments)
+        assert not (tmp_path / "results").exists()
+        run_fake("--quick", "--save")
+        assert (tmp_path / "results" / "fake.json").exists()
+        assert run_fake("--only", "fast", "--save").returncode == 2
+
+    def test_holds_machine_versions_rounds_medians_and_ratios(self, run_fake, tmp_path):
+        """
+        The file says what was run, on what, and every round's figures.
+        """
+        run_fake()
+        ((minor, entry),) = json.loads((tmp_path / "results" / "fake.json").read_text("utf-8")).items()
+        assert entry["python"].startswith(f"CPython {minor}.")
+        assert entry["options"] == {"rounds": 2, "records": 500}
+        assert {"cpu", "cores", "kernel", "filesystem"} <= entry["machine"].keys()
+        assert "msgspec" in entry["versions"]
+        assert entry["variants"]["fast"]["rounds"] == [{"events/s": 104.0}, {"events/s": 108.0}]
+        assert entry["variants"]["fast"]["median"] == {"events/s": 106.0}
+        assert entry["variants"]["fast"]["ratios"] == {"events/s": {"slow": 106 / 52}}
+        assert str(tmp_path) not in json.dumps(entry)
+
+    def test_updates_the_results_of_its_own_python_only(self, tmp_path):
+        """
+        Each minor version has its own key, in the order of versions.
+        """
+        results.save("fake", "3.13", {"date": "first"}, tmp_path)
+        results.save("fake", "3.9", {"date": "second"}, tmp_path)
+        results.save("fake", "3.13", {"date": "third"}, tmp_path)
+        assert [*results.load("fake", tmp_path).items()] == [("3.9", {"date": "second"}), ("3.13", {"date": "third"})]
+
+    def test_compares_a_figure_with_its_own_bases_only(self):
+        """
+        *against* narrows the bases, and who lacks the base has no ratio.
+        """
+        variants = tuple(Variant(name, lambda *_: {}, "peer") for name in ("a", "b", "c"))
+        figures = (Figure("x", "ns", "lower", against=("b",)), Figure("y", "", "none", against=()))
+        topic = Topic("fake", "", variants, figures, bases={"a": "first", "b": "second"})
+        found = {"a": [{"x": 1.0, "y": 2.0}], "b": [{"x": 4.0}], "c": [{"x": 2.0}, {"x": 8.0}, {"x": 3.0}]}
+        outcomes = results.summarize(topic, found)
+        assert [outcome["ratios"] for outcome in outcomes.values()] == [
+            {"x": {"second": 0.25}},
+            {"x": {"second": 1.0}},
+            {"x": {"second": 0.75}},
+        ]
+        assert outcomes["c"]["min"] == {"x": 2.0}
+        assert outcomes["c"]["max"] == {"x": 8.0}
+
+    def test_takes_no_base_that_is_no_variant(self):
+        """
+        A misspelt base is a mistake of the topic, not a column that is missing.
+        """
+        with pytest.raises(ValueError, match="unknown variants: obvius"):
+            Topic("fake", "", (), (), bases={"obvius": "obvious"})
+
+    @pytest.mark.parametrize(
+        ("value", "text"), [(12.4, "12×"), (4.06, "4.1×"), (0.384, "0.38×"), (0.00631, "0.0063×"), (1234, "1,234×")]
+    )
+    def test_writes_a_ratio_with_the_digits_that_say_something(self, value, text):
+        """
+        Two digits where they matter, whole numbers above ten.
+        """
+        assert results.ratio_text(value) == text
+
+
+class TestLines:
+    @pytest.fixture
+    def numbered(self, tmp_path):
+        """
+        Six numbered lines: in a log, a rotated one and a gzipped one.
+        """
+        (tmp_path / "s1").mkdir()
+        written = [b'{"data":{"pid":%d}}\n' % number for number in range(6)]
+        (tmp_path / "s1" / "session.log").write_bytes(b"".join(written[4:]) + b'{"event":"session_end","data":{}}\n')
+        (tmp_path / "s1" / "session.log.1").write_bytes(b"".join(written[2:4]))
+        (tmp_path / "s1" / "session.log.2.gz").write_bytes(gzip.compress(b"".join(written[:2])))
+        (tmp_path / "s1" / "audit_user.log").write_bytes(written[0])
+        return tmp_path
+
+    def found(self, directory):
+        """
+        The numbers in the logs of the sessions.
+        """
+        return lines.json_numbers(directory, lambda line: line["data"].get("pid"), lines.SESSION_LOGS)
+
+    def test_finds_lines_in_rotated_and_gzipped_files(self, numbered):
+        """
+        All that was sent is there, wherever rotation has put it.
+        """
+        assert lines.check_numbers(self.found(numbered), 6) == 6
+
+    def test_catches_a_lost_a_doubled_and_a_foreign_line(self, numbered):
+        """
+        The message says how many, and which.
+        """
+        (numbered / "s1" / "session.log.1").write_bytes(b'{"data":{"pid":3}}\n{"data":{"pid":3}}\n{"data":{"pid":9}}\n')
+        with pytest.raises(BenchmarkError) as caught:
+            lines.check_numbers(self.found(numbered), 6)
+        assert str(caught.value) == "7 of 6 records landed: 1 missing (2); 1 doubled (3); 1 never sent (9)"
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (b'{"data":{"pid":1}}\n{"data":', "the last line is torn"),
+            (b'{"data":{"pid"\n', "s1/session.log.1:1: no JSON"),
+            (b"[1]\n", "s1/session.log.1:1: no object"),
+        ],
+    )
+    def test_takes_no_line_that_is_not_whole(self, numbered, content, says):
+        """
+        A torn line ends the run with its place.
+        """
+        (numbered / "s1" / "session.log.1").write_bytes(content)
+        with pytest.raises(BenchmarkError, match=says):
+            lines.check_numbers(self.found(numbered), 6)
+
+    def test_reads_numbers_out_of_text(self, tmp_path):
+        """
+        Peers that write text are checked too.
+        """
+        (tmp_path / "plain.log").write_text("a pid=0 x\na pid=1 x\n")
+        assert [*lines.text_numbers(tmp_path, r"pid=(\d+)")] == [0, 1]
+        (tmp_path / "plain.log").write_text("a pid=0 x\nsomething else\n")
+        with pytest.raises(BenchmarkError, match=r"plain\.log:2: not the line that was logged"):
+            [*lines.text_numbers(tmp_path, r"pid=(\d+)")]
+
+    def test_counts_lines_that_have_no_number(self):
+        """
+        A plain count has to be met too.
+        """
+        assert lines.check_count(3, 3) == 3
+        with pytest.raises(BenchmarkError, match="2 of 3 audit lines landed"):
+            lines.check_count(2, 3, "audit lines")
