@@ -1,0 +1,169 @@
+"""
+What the benchmarks measure with: percentiles, pacing, threads that begin together, and counting what landed.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import threading
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+current = contextvars.ContextVar("current", default="")
+
+
+@pytest.fixture
+def calls(monkeypatch) -> Any:
+    """The module, as a script beside it imports it."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("calls")
+
+
+class Clock:
+    """A clock that only sleeping and working move."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(round(seconds, 6))
+        self.now += seconds
+
+
+class TestPercentile:
+    @pytest.mark.parametrize(
+        ("share", "expected"), [(0.0, 1), (0.5, 50), (0.501, 51), (0.99, 99), (0.999, 100), (1.0, 100)]
+    )
+    def test_is_the_least_value_that_enough_do_not_exceed(self, calls, share, expected):
+        """
+        Of the numbers from 1 to 100, the n-th is the n-th percentile.
+        """
+        assert calls.percentile(range(1, 101), share) == expected
+
+    def test_of_one_value(self, calls):
+        """
+        One value is every percentile.
+        """
+        assert calls.percentile([7], 0.5) == calls.percentile([7], 0.999) == 7
+
+    def test_spread_sorts_and_subtracts_the_empty_measurement(self, calls):
+        """
+        Each percentile is given less the cost of measuring, and never below nothing.
+        """
+        assert calls.spread([300, 30, 200], 50) == {"p50": 150, "p99": 250, "p99.9": 250}
+        assert calls.spread([30], 50) == {"p50": 0, "p99": 0, "p99.9": 0}
+
+    def test_empty_measurement_costs_something(self, calls):
+        """
+        Reading the clock twice takes time, and no more than a call of a logger would.
+        """
+        assert 0 < calls.empty_cost() < 10_000
+
+
+class TestPaced:
+    def test_sleeps_until_the_next_is_due(self, calls):
+        """
+        What the caller takes for its work is not slept again, so the pace is kept.
+        """
+        clock = Clock()
+        given = []
+        for item in calls.paced("abc", 1.0, 0.5, clock, clock.sleep):
+            given.append((item, clock.now))
+            clock.now += 0.25
+        assert given == [("a", 100.5), ("b", 101.5), ("c", 102.5)]
+        assert clock.slept == [0.5, 0.75, 0.75]
+
+    def test_who_is_late_does_not_catch_up(self, calls):
+        """
+        After a long call the next comes at once, and the one after that an interval later: no burst follows.
+        """
+        clock = Clock()
+        times = []
+        for item in calls.paced(range(4), 1.0, 0.0, clock, clock.sleep):
+            times.append(clock.now)
+            clock.now += 5.0 if item == 0 else 0.0
+        assert times == [100.0, 105.0, 106.0, 107.0]
+
+
+class TestRunTogether:
+    def test_one_is_the_thread_that_asks(self, calls):
+        """
+        One thread needs no other.
+        """
+        seen = []
+        calls.run_together(1, lambda number: seen.append((number, threading.current_thread())))
+        assert seen == [(0, threading.current_thread())]
+
+    def test_threads_are_in_the_context_of_who_asks(self, calls):
+        """
+        A session that is current when the threads are started is current in each of them.
+        """
+        seen = set()
+        token = current.set("session")
+        calls.run_together(4, lambda number: seen.add((number, current.get())))
+        current.reset(token)
+        assert seen == {(number, "session") for number in range(4)}
+
+    def test_failure_in_a_thread_reaches_who_asked(self, calls):
+        """
+        A job that fails in its thread is no figure.
+        """
+
+        def fail(number):
+            raise ValueError(number)
+
+        with pytest.raises(ValueError, match="[01]"):
+            calls.run_together(2, fail)
+
+
+class TestMeter:
+    @pytest.mark.parametrize(
+        ("style", "expected"),
+        [
+            ("EXTRA", (("done",), {"extra": {"number": 2}})),
+            ("NAMED", (("done",), {"number": 2})),
+            ("SINGLE", (({"number": 2},), {})),
+        ],
+    )
+    def test_style_says_how_the_call_is_written(self, calls, style, expected):
+        """
+        The same item is an ``extra``, named arguments, or the one argument, timed alone or in a loop.
+        """
+        seen = []
+
+        def call(*arguments, **named):
+            seen.append((arguments, named))
+
+        chosen = getattr(calls, style)
+        took = array("q", [0, 0])
+        chosen.time_each(call, "done", [{"number": 1}, {"number": 2}], took)
+        chosen.call_all(call, "done", [{"number": 2}])
+        assert seen[1:] == [expected, expected]
+        assert all(took)
+
+    @pytest.mark.parametrize("threads", [1, 4])
+    def test_each_number_is_sent_once(self, calls, threads):
+        """
+        Whatever is measured, and by how many threads, the numbers from 0 to *sent* are called once each.
+        """
+        seen = []
+        drained = []
+        meter = calls.Meter(calls.SINGLE, seen.append, "", lambda number: number, lambda: drained.append(len(seen)))
+        meter.warm_up(10)
+        bursts = meter.bursts(threads, 3, 20)
+        meter.mean(2, 20)
+        paced = meter.paced(threads, 5, 0.0001)
+        assert meter.sent == 20 + threads * 60 + 40 + threads * 5
+        assert sorted(seen) == [*range(meter.sent)]
+        assert drained[-1] == meter.sent
+        assert bursts.keys() == paced.keys() == {"p50", "p99", "p99.9", "longest"}
