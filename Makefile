@@ -2,10 +2,12 @@
 #
 #   make test ARGS='-k rotation -x'     hands arguments to pytest
 #   make test PYTHON=python3.12         picks the interpreter; `make clean` first if .venv is of another one
+#   make bench TOPIC=throughput         runs one topic; ARGS='--only structlog --rounds 3' goes to it
 
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+TOPIC ?= $(sort $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py)))
 
 # The first that can be used; if none can, python3, for it to say why.
 ifndef PYTHON
@@ -15,7 +17,7 @@ endif
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage lint format types bench docs test-all-pythons wheel-test check clean
+.PHONY: help demo test coverage lint format types bench bench-quick docs test-all-pythons wheel-test check clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:  # tests that measure time want the machine for themselves
@@ -44,8 +46,11 @@ format: $(VENV)/.tools  ## bring the code into shape
 types: $(VENV)/.tools  ## mypy --strict on the package and on code that uses it
 	@$(BIN)/mypy
 
-bench: $(VENV)/.tools  ## how fast it is, beside the standard library and the usual stack
-	@$(BIN)/python benchmarks/bench_throughput.py $(ARGS)
+bench: $(VENV)/.bench  ## how fast it is, beside other loggers and the least that it can cost
+	@for topic in $(TOPIC); do $(BIN)/python benchmarks/bench_$$topic.py $(ARGS) || exit 1; echo; done
+
+bench-quick: $(VENV)/.bench  ## the benchmarks with tiny sizes: whether every line lands, and no times
+	@for topic in $(TOPIC); do $(BIN)/python benchmarks/bench_$$topic.py --quick $(ARGS) || exit 1; echo; done
 
 docs: $(VENV)/.tools  ## the tests of the documentation
 	@$(BIN)/python -P -m pytest tests/test_docs.py $(ARGS)
@@ -56,7 +61,7 @@ test-all-pythons: $(VENV)/.tools  ## the tests on every CPython 3.11, 3.12 and 3
 wheel-test: $(VENV)/.tools  ## the tests on the built wheel, away from the checkout
 	@$(BIN)/python scripts/test_wheel.py $(ARGS)
 
-check: lint types docs test wheel-test  ## all that CI runs
+check: lint types docs test wheel-test bench-quick  ## all that CI runs
 	@$(BIN)/python scripts/test_all_pythons.py --except $(BIN)/python -- $(ARGS)
 
 clean:  ## remove what the commands above made
@@ -77,3 +82,8 @@ $(VENV)/.tools: setup.cfg | $(BIN)/python
 	@echo "Installing the package and its tools for development"
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: setup.cfg | $(BIN)/python
+	@echo "Installing the package, its tools for development, and what it is compared with"
+	@$(PIP) install --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.tools $(VENV)/.demo

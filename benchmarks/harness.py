@@ -174,10 +174,17 @@ def _run_child(topic: Topic, name: str, options: Options, directory: Path, *, te
     said = child.stderr.strip()
     if child.returncode:
         raise BenchmarkError(f"variant {name!r} failed with {child.returncode} and said:\n{said[-TOLD:]}")
-    if said and tell:
-        _progress("")
-        print(f"{name} said: {said[-TOLD:]}", file=sys.stderr)
+    if tell:
+        _tell(topic.variant(name), said)
     return _figures_of(topic, name, child.stdout)
+
+
+def _tell(variant: Variant, said: str) -> None:
+    """Show what a variant had to say though it succeeded: it may be why its figures are what they are."""
+    for line in said.splitlines():
+        if variant.expected is None or variant.expected not in line:
+            _progress("")
+            print(f"{variant.name} said: {line[-TOLD:]}", file=sys.stderr)
 
 
 def _figures_of(topic: Topic, name: str, answer: str) -> dict[str, float]:

@@ -109,6 +109,35 @@ def check_numbers(found: Iterable[int], expected: int | Iterable[int], what: str
     return len(sent)
 
 
+def check_rest(found: Iterable[int], sent: int, refused: int) -> int:
+    """
+    See to it that what landed and what was refused is together all that was sent, from 0 on.
+
+    Raises:
+        BenchmarkError: If it is not, or if a number is doubled or was never sent.
+    """
+    landed = [*found]
+    check_numbers(landed, {number for number in landed if 0 <= number < sent})
+    check_count(len(landed) + refused, sent, f"records, {refused:,} of them as refused,")
+    return len(landed)
+
+
+def check_metadata(directory: Path, sessions: int) -> int:
+    """
+    See to it that each session has its ``metadata.json``, and that it is whole.
+
+    Raises:
+        BenchmarkError: If one is missing or is not JSON.
+    """
+    found = 0
+    for path in directory.glob("*/metadata.json"):
+        try:
+            found += json.loads(path.read_bytes())["session"] == path.parent.name
+        except ValueError as error:
+            raise BenchmarkError(f"{path.relative_to(directory)}: no JSON ({error})") from error
+    return check_count(found, sessions, "metadata files")
+
+
 def check_count(found: int, expected: int, what: str = "lines") -> int:
     """
     See to it that a number of lines is the one that was sent, where lines have no number of their own.

@@ -84,6 +84,8 @@ class Variant:
         needs: Modules that have to be importable; without them the variant is left out by name.
 
         description: A sentence for ``--list``. (default: the first line of the function's docstring)
+
+        expected: Part of a line on stderr that is as it should be; any other line is shown. (default: none)
     """
 
     name: str
@@ -91,6 +93,7 @@ class Variant:
     kind: Kind
     needs: tuple[str, ...] = ()
     description: str = ""
+    expected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ def slow(directory, options):
     '''Twice as slow.'''
     note("slow", directory, options)
     print("a peer that prints")
+    print("expected complaint", file=sys.stderr)
+    print("something else", file=sys.stderr)
     return {"events/s": 50.0 + len(NOTES.read_text().splitlines())}
 
 def fast(directory, options):
@@ -61,7 +63,7 @@ TOPIC = Topic(
     "fake",
     "Nothing is measured.",
     (
-        Variant("slow", slow, "peer"),
+        Variant("slow", slow, "peer", expected="expected"),
         Variant("fast", fast, "ours"),
         *(Variant(name, run, "peer") for name, run in EXTRA.items() if name == chosen),
         *([Variant("absent", fast, "peer", needs=("no_such_module",))] if chosen == "absent" else []),
@@ -106,10 +108,11 @@ class TestRun:
 
     def test_prints_medians_extremes_and_ratios_in_one_aligned_table(self, run_fake):
         """
-        The table has a row for each variant; what variants print themselves is not taken for figures.
+        The table has a row for each variant. What variants print is not taken for figures, and is shown if unexpected.
         """
-        printed = run_fake("--quick").stdout.splitlines()
-        assert printed[1:] == [
+        result = run_fake("--quick")
+        assert result.stderr.splitlines() == ["slow said: a peer that prints", "slow said: something else"]
+        assert result.stdout.splitlines()[1:] == [
             "        median  min – max  ratio",
             "events/s [1/s], higher is better",
             "  slow      51    51 – 51  1.0× slow",
@@ -157,6 +160,28 @@ class TestRun:
         ``--list`` runs nothing.
         """
         assert run_fake("--list").stdout.splitlines() == ["slow (peer): Twice as slow.", "fast (ours): Twice as fast."]
+
+
+class TestTopics:
+    @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("bench_*.py")), ids=lambda script: script.stem)
+    def test_is_declared_under_the_name_of_its_script(self, script):
+        """
+        Each topic can be listed, also where its peers are not installed.
+        """
+        listed = run_python(script, "--list", check=True, env={"PYTHONWARNINGS": "error"}).stdout
+        assert " (ours): " in listed
+        assert f'"{script.stem.removeprefix("bench_")}",' in script.read_text("utf-8")
+
+    def test_throughput_finds_every_line_again(self):
+        """
+        A quick run of ours, the obvious stack and a floor gives a rate and a ratio for each.
+        """
+        names = ["logger.info", "session.event rare", "session.event full, shedding", "obvious stack", "encode_lines"]
+        result = run_python(BENCHMARKS / "bench_throughput.py", "--quick", "--only", *names, check=True)
+        rows = [line for line in result.stdout.splitlines() if line.endswith("× obvious")]
+        assert [row[2:32].strip() for row in rows] == names
+        assert all(float(row.split()[-2].removesuffix("×").replace(",", "")) > 0 for row in rows)
+        assert not result.stderr
 
 
 class TestResults:
@@ -289,6 +314,28 @@ class TestLines:
         (tmp_path / "plain.log").write_text("a pid=0 x\nsomething else\n")
         with pytest.raises(BenchmarkError, match=r"plain\.log:2: not the line that was logged"):
             [*lines.text_numbers(tmp_path, r"pid=(\d+)")]
+
+    def test_adds_up_what_landed_and_what_was_refused(self):
+        """
+        Together they are all that was sent; a line that is neither ends the run.
+        """
+        assert lines.check_rest([0, 2], 3, 1) == 2
+        with pytest.raises(BenchmarkError, match="2 of 3 records, 0 of them as refused, landed"):
+            lines.check_rest([0, 2], 3, 0)
+        with pytest.raises(BenchmarkError, match=r"1 never sent \(3\)"):
+            lines.check_rest([0, 3], 3, 1)
+
+    def test_wants_the_metadata_of_each_session(self, numbered):
+        """
+        A session without its file, or with one that is torn, ends the run.
+        """
+        with pytest.raises(BenchmarkError, match="0 of 1 metadata files landed"):
+            lines.check_metadata(numbered, 1)
+        (numbered / "s1" / "metadata.json").write_text('{"session": "s1"')
+        with pytest.raises(BenchmarkError, match=r"s1/metadata\.json: no JSON"):
+            lines.check_metadata(numbered, 1)
+        (numbered / "s1" / "metadata.json").write_text('{"session": "s1"}')
+        assert lines.check_metadata(numbered, 1) == 1
 
     def test_counts_lines_that_have_no_number(self):
         """
