@@ -12,7 +12,7 @@ from collections import deque
 import msgspec
 
 from lines import json_numbers
-from peers import call_with_extra, through
+from peers import call_with_extra, extra_of, through
 from workload import MESSAGE, NAME, Builder, Logging, Place, fields_of, nothing, session_names
 
 BATCH = 1000  # lines
@@ -57,7 +57,7 @@ class NothingHandler(logging.Handler):
 def handler_that_does_nothing(place: Place) -> Logging:
     """A logging call into a handler whose ``emit`` is empty."""
     logger = through(NothingHandler())
-    return Logging(call_with_extra(logger, place.sessions), nothing, nothing, tuple, logger.info)
+    return Logging(call_with_extra(logger, place.sessions), nothing, nothing, tuple, logger.info, item=extra_of)
 
 
 def deque_append(place: Place) -> Logging:
@@ -65,7 +65,7 @@ def deque_append(place: Place) -> Logging:
     waiting: deque[bytes] = deque()
     append = waiting.append
     line = _ready_lines(Place(place.directory, 1, 1))[0]
-    return Logging(lambda number: append(line), nothing, waiting.clear, tuple)
+    return Logging(lambda number: append(line), nothing, waiting.clear, tuple, append, "item", item=lambda number: line)
 
 
 def write_one(place: Place) -> Logging:

@@ -32,6 +32,9 @@ from topic import BenchmarkError, Options, Topic, Variant
 CHILD_TIMEOUT = 900  # seconds
 TOLD = 2000  # characters of what a failing child said last
 
+# What would set the sessions' levels from outside.
+LEVEL_VARIABLES = ("SESSIONLOG_LEVEL", "FUGUE_SESSION_LOG", "CCMUX_SESSION_LOG")
+
 # Modules that can't be installed on every Python that we support: the first minor version without them.
 FIRST_WITHOUT = {"picologging": (3, 13)}
 
@@ -166,7 +169,14 @@ def _run_child(topic: Topic, name: str, options: Options, directory: Path, *, te
     script = str(sys.modules["__main__"].__file__)
     command = [sys.executable, script, "--child", name, "--directory", str(place), "--options", json.dumps({**options})]
     try:
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=CHILD_TIMEOUT)
+        child = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CHILD_TIMEOUT,
+            env=_environment(directory),
+        )
     except subprocess.TimeoutExpired as error:
         raise BenchmarkError(f"variant {name!r} took more than {CHILD_TIMEOUT} s") from error
     finally:
@@ -177,6 +187,12 @@ def _run_child(topic: Topic, name: str, options: Options, directory: Path, *, te
     if tell:
         _tell(topic.variant(name), said)
     return _figures_of(topic, name, child.stdout)
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    """Ours, without what would change the levels, and with a place where the roots of a run are noted."""
+    kept = {name: value for name, value in os.environ.items() if name not in LEVEL_VARIABLES}
+    return {**kept, "SESSIONLOG_HOME": str(directory / "home")}
 
 
 def _tell(variant: Variant, said: str) -> None:

@@ -110,7 +110,10 @@ def logger_info(place: Place, overflow: Overflow = "wait") -> Logging:
     def log(number: int) -> None:
         info(MESSAGE, extra={"session_id": names[number % len(names)], **fields_of(number)})
 
-    return Logging(log, ours.finish, ours.close, ours.numbers, info, dropped=ours.dropped)
+    def extra_of(number: int) -> dict[str, Any]:
+        return {"session_id": names[0], **fields_of(number)}
+
+    return Logging(log, ours.finish, ours.close, ours.numbers, info, item=extra_of, dropped=ours.dropped)
 
 
 def rare_event(place: Place) -> Logging:
@@ -138,7 +141,7 @@ def _events(ours: Ours, name: str) -> Logging:
             ratio=number * 0.5,
         )
 
-    return Logging(log, ours.finish, ours.close, ours.audited_numbers, dropped=ours.dropped)
+    return Logging(log, ours.finish, ours.close, ours.audited_numbers, calls[0], "names", name, dropped=ours.dropped)
 
 
 def session_output(place: Place) -> Logging:
@@ -150,7 +153,7 @@ def session_output(place: Place) -> Logging:
     def log(number: int) -> None:
         calls[number % len(calls)](contents[number])
 
-    return Logging(log, ours.finish, ours.close, ours.numbers, calls[0], dropped=ours.dropped)
+    return Logging(log, ours.finish, ours.close, ours.numbers, calls[0], "item", item=output_of, dropped=ours.dropped)
 
 
 OURS: tuple[Builder, ...] = (

@@ -56,6 +56,13 @@ def call_with_extra(logger: logging.Logger, sessions: int) -> Callable[[int], No
     return log
 
 
+def extra_of(number: int) -> dict[str, Any]:
+    """
+    The fields and the first session's id, for who times the bare call.
+    """
+    return {"session": "s0", **fields_of(number)}
+
+
 def stdlib_file(place: Place) -> Logging:
     """FileHandler with text lines, in the caller's thread."""
     handler = logging.FileHandler(place.directory / "app.log", encoding="utf-8")
@@ -67,6 +74,7 @@ def stdlib_file(place: Place) -> Logging:
         handler.close,
         lambda: text_numbers(place.directory, TEXT_NUMBER),
         logger.info,
+        item=extra_of,
     )
 
 
@@ -100,7 +108,12 @@ def _behind_queue(place: Place, handler: logging.Handler, numbers: Callable[[], 
         listener.stop()  # writes what is queued
         handler.flush()
 
-    return Logging(call_with_extra(logger, place.sessions), finish, handler.close, numbers, logger.info)
+    def drain() -> None:
+        finish()
+        listener.start()
+
+    log = call_with_extra(logger, place.sessions)
+    return Logging(log, finish, handler.close, numbers, logger.info, item=extra_of, drain=drain)
 
 
 def loguru_plain(place: Place) -> Logging:
@@ -210,6 +223,7 @@ def _logbook(place: Place, handler: Any) -> Logging:
         handler.pop_application,
         lambda: text_numbers(place.directory, TEXT_NUMBER),
         info,
+        item=extra_of,
     )
 
 
@@ -232,7 +246,16 @@ def picologging_file(place: Place) -> Logging:
     def log(number: int) -> None:
         info(message, {"session": names[number % len(names)], **fields_of(number)})
 
-    return Logging(log, handler.flush, handler.close, lambda: text_numbers(place.directory, TEXT_NUMBER))
+    return Logging(
+        log,
+        handler.flush,
+        handler.close,
+        lambda: text_numbers(place.directory, TEXT_NUMBER),
+        info,
+        "argument",
+        message,
+        extra_of,
+    )
 
 
 PEERS: tuple[Builder, ...] = (

@@ -77,10 +77,16 @@ class Logging:
         numbers: The numbers of the records that are in the files, for who wants to see whether all are.
 
         call: The logger's own method, of the first session where each has a logger of its own, for who times the bare
-            call: ``call(MESSAGE, extra=fields)``, or with *style* ``names`` ``call(MESSAGE, **fields)``. None where
-            there is no such method.
+            call. None where there is no such method.
 
-        style: How *call* takes the fields. (default: ``extra``)
+        style: How *call* is written: ``extra`` is ``call(first, extra=item)``, ``names`` ``call(first, **item)``,
+            ``argument`` ``call(first, item)`` and ``item`` ``call(item)``. (default: ``extra``)
+
+        first: The first argument of *call*. (default: the message)
+
+        item: What *call* is given for the record of a number. (default: the five fields)
+
+        drain: As *finish*, but more can be logged afterwards. (default: *finish*)
 
         dropped: How many records were refused, of a logger that may refuse some. (default: none)
 
@@ -92,7 +98,10 @@ class Logging:
     close: Callable[[], object]
     numbers: Callable[[], Iterable[int]]
     call: Callable[..., object] | None = None
-    style: Literal["extra", "names"] = "extra"
+    style: Literal["extra", "names", "argument", "item"] = "extra"
+    first: str = MESSAGE
+    item: Callable[[int], Any] = fields_of
+    drain: Callable[[], object] | None = None
     dropped: Callable[[], int] = lambda: 0
     burst: Callable[[int], object] | None = None
 
