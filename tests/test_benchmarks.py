@@ -183,6 +183,27 @@ class TestTopics:
         assert all(float(row.split()[-2].removesuffix("×").replace(",", "")) > 0 for row in rows)
         assert not result.stderr
 
+    @pytest.mark.parametrize(
+        ("topic", "names"),
+        [
+            ("format", ["JsonLinesFormatter", "TextFormatter", "PtyFormatter", "python-json-logger", "json.dumps"]),
+            pytest.param(
+                "memory",
+                ["session.output", "obvious stack"],
+                marks=pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"),
+            ),
+            ("startup", ["import of ours", "sessionlog --version"]),
+        ],
+    )
+    def test_others_give_a_figure_for_each_variant(self, topic, names):
+        """
+        A quick run of some variants of the smaller topics has a row for each of them.
+        """
+        result = run_python(BENCHMARKS / f"bench_{topic}.py", "--quick", "--only", *names, check=True)
+        rows = [line for line in result.stdout.splitlines() if line.startswith("  ")]
+        assert all(any(row[2:].startswith(name) for row in rows) for name in names)
+        assert not result.stderr
+
 
 class TestResults:
     def test_keeps_a_full_run_only(self, run_fake, tmp_path):
