@@ -117,7 +117,7 @@ def measure(make: Make, source: Callable[[int], Iterable[Any]], read: Callable[[
         texts = [read(form(item)) for item in checked]
         whole = sum(f"command {number} done" in text and COMMAND in text for number, text in enumerate(texts))
         check_count(whole, options["records"])
-        return {"ns per record": took / options["records"]}
+        return {"per record": took / options["records"]}
 
     return run
 
@@ -172,7 +172,7 @@ TOPIC = Topic(
         encoder("msgspec.json.encode", msgspec.json.encode),
         encoder("json.dumps", lambda content: json.dumps(content).encode("utf-8")),
     ),
-    (Figure("ns per record", "ns", "lower"),),
+    (Figure("per record", "ns", "lower"),),
     bases={"python-json-logger": "python-json-logger"},
     sizes={"records": Size(50_000, 500, "records")},
 )

@@ -76,7 +76,7 @@ TOPIC = Topic(
     "memory",
     __doc__,
     tuple(builder.variant(measure(builder)) for builder in (*OURS, *PEERS) if builder.name in SHOWN),
-    (Figure("MB in burst", "MB", "lower", ".1f"),),
+    (Figure("MB in burst", "", "lower", ".1f"),),
     bases={"obvious stack": "obvious"},
     sizes={
         "records": Size(200_000, 500, "events in the burst"),

@@ -48,7 +48,7 @@ def measure_import(statement: str) -> Run:
         answer_of("-c", program)
         answers = [answer_of("-c", program).split() for _ in range(options["processes"])]
         return {
-            "ms of import": statistics.median(float(took) for took, _ in answers),
+            "import": statistics.median(float(took) for took, _ in answers),
             "modules": statistics.median(int(modules) for _, modules in answers),
         }
 
@@ -67,7 +67,7 @@ def measure_command(*command: str) -> Run:
             start = time.perf_counter()
             answer_of(*command)
             took.append((time.perf_counter() - start) * 1000)
-        return {"ms of process": statistics.median(took)}
+        return {"process": statistics.median(took)}
 
     return run
 
@@ -102,9 +102,9 @@ TOPIC = Topic(
         command("python that logs", "floor", "-c", "import logging"),
     ),
     (
-        Figure("ms of import", "ms", "lower", ".1f", against=("import of concurrent-log-handler",)),
-        Figure("modules", "modules", "lower", ".0f", against=(), in_chart=False),
-        Figure("ms of process", "ms", "lower", ".1f", against=("python that logs",)),
+        Figure("import", "ms", "lower", ".1f", against=("import of concurrent-log-handler",)),
+        Figure("modules", "", "lower", ".0f", against=(), in_chart=False),
+        Figure("process", "ms", "lower", ".1f", against=("python that logs",)),
     ),
     bases={"import of concurrent-log-handler": "concurrent-log-handler", "python that logs": "python"},
     sizes={"processes": Size(20, 2, "processes of which each round takes the median")},

@@ -19,6 +19,7 @@ from topic import Figure, Topic
 ACCENT, GREY, PALE, INK = "#1f6f8b", "#b4b9be", "#eef0f2", "#33383d"
 WIDE_RANGE = 50  # times; from there on a linear scale shows nothing of the small ones
 BAR = 0.30  # inches for a bar and the space around it
+HEAD = 0.42  # inches for a panel's title
 LETTER = 0.075  # inches that a letter of a name takes
 PANEL = 4.6  # inches of width, without names
 
@@ -49,7 +50,7 @@ def draw(topic: Topic, outcomes: Mapping[str, Outcome], subtitle: str, path: Pat
     if not panels:
         return
     names = LETTER * max(len(name) for _, given in panels for name in given)
-    heights = [BAR * len(given) + 0.75 for _, given in panels]
+    heights = [BAR * len(given) + HEAD for _, given in panels]
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(PANEL + names + 0.4, sum(heights) + 0.45), layout="constrained")
         canvas.suptitle(f"{topic.name}, {subtitle}", x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
@@ -79,7 +80,7 @@ def _panel(axes: Axes, figure: Figure, given: Mapping[str, Outcome]) -> None:
     notes = ", ".join(filter(None, (better, "log scale" if is_log else "")))
     axes.set_title(f"{figure.name}{unit}" + (f"   ({notes})" if notes else ""), loc="left", fontsize=9, color=INK)
     axes.set_yticks(range(len(given)), [*given])
-    axes.invert_yaxis()
+    axes.set_ylim(len(given) - 0.45, -0.55)  # the first on top
     axes.tick_params(axis="y", length=0, colors=INK)
     axes.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)

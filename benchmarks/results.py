@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,11 @@ from typing import Any, TypedDict
 from topic import Figure, Topic
 
 RESULTS = Path(__file__).parent / "results"
+
+DIGITS = 6  # of each figure that is kept
+
+# A list or an object with no other in it: it stands on one line, so that a file of results can be read and compared.
+_INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]  # variant → the figures of each of its rounds
 
@@ -39,10 +45,11 @@ def summarize(topic: Topic, rounds: Rounds) -> dict[str, Outcome]:
     for variant in topic.variants:
         if variant.name not in rounds:
             continue
-        columns = _columns(rounds[variant.name])
+        shortened = [{name: _short(value) for name, value in each.items()} for each in rounds[variant.name]]
+        columns = _columns(shortened)
         outcomes[variant.name] = {
             "kind": variant.kind,
-            "rounds": [dict(each) for each in rounds[variant.name]],
+            "rounds": shortened,
             "median": {name: statistics.median(values) for name, values in columns.items()},
             "min": {name: min(values) for name, values in columns.items()},
             "max": {name: max(values) for name, values in columns.items()},
@@ -53,6 +60,11 @@ def summarize(topic: Topic, rounds: Rounds) -> dict[str, Outcome]:
             if ratios := _ratios(topic, figure, outcome, outcomes):
                 outcome["ratios"][figure.name] = ratios
     return outcomes
+
+
+def _short(value: float) -> float:
+    """A figure without the digits that no measurement has."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _columns(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -67,7 +79,7 @@ def _ratios(topic: Topic, figure: Figure, outcome: Outcome, outcomes: Mapping[st
             continue
         value, reference = outcome["median"].get(figure.name), outcomes[base]["median"].get(figure.name)
         if value is not None and reference:
-            found[short] = value / reference
+            found[short] = _short(value / reference)
     return found
 
 
@@ -141,6 +153,7 @@ def save(topic: str, minor: str, entry: Mapping[str, Any], directory: Path = RES
     merged = {**load(topic, directory), minor: entry}
     ordered = {key: merged[key] for key in sorted(merged, key=lambda key: [*map(int, key.split("."))])}
     beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(ordered, indent=1, ensure_ascii=False)
+    beside.write_text(_INNERMOST.sub(lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n", "utf-8")
     os.replace(beside, path)  # a run that is stopped here loses no other version's results
     return path

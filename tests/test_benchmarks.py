@@ -229,7 +229,7 @@ class TestResults:
         assert "msgspec" in entry["versions"]
         assert entry["variants"]["fast"]["rounds"] == [{"events/s": 104.0}, {"events/s": 108.0}]
         assert entry["variants"]["fast"]["median"] == {"events/s": 106.0}
-        assert entry["variants"]["fast"]["ratios"] == {"events/s": {"slow": 106 / 52}}
+        assert entry["variants"]["fast"]["ratios"] == {"events/s": {"slow": 2.03846}}
         assert str(tmp_path) not in json.dumps(entry)
 
     def test_updates_the_results_of_its_own_python_only(self, tmp_path):
@@ -273,6 +273,36 @@ class TestResults:
         Two digits where they matter, whole numbers above ten.
         """
         assert results.ratio_text(value) == text
+
+
+class TestCharts:
+    def test_says_how_to_get_one_without_matplotlib(self, run_fake, tmp_path):
+        """
+        Where matplotlib can't be imported, the results are kept all the same.
+        """
+        (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError(name='matplotlib')", "utf-8")
+        result = run_fake()
+        assert result.stdout.splitlines()[-1] == "no chart without matplotlib: pip install '.[plot]'"
+        assert [path.name for path in (tmp_path / "results").iterdir()] == ["fake.json"]
+
+    def test_draws_the_same_file_for_the_same_figures(self, tmp_path):
+        """
+        A chart has a bar with a label for each variant, and changes only when the figures do.
+        """
+        pytest.importorskip("matplotlib", exc_type=ImportError)
+        import charts
+
+        kinds = {"ours": 200.0, "peer": 9.0, "floor": 1234.5}
+        variants = tuple(Variant(name, lambda *_: {}, name) for name in kinds)
+        topic = Topic("fake", "", variants, (Figure("events/s", "events/s", "higher"), Figure("p50", "ns", "lower")))
+        outcomes = results.summarize(topic, {name: [{"events/s": value}] for name, value in kinds.items()})
+        charts.draw(topic, outcomes, "CPython 3.x", tmp_path / "first.svg")
+        charts.draw(topic, outcomes, "CPython 3.x", tmp_path / "second.svg")
+        drawn = (tmp_path / "first.svg").read_text("utf-8")
+        assert drawn == (tmp_path / "second.svg").read_text("utf-8")
+        for text in ("fake, CPython 3.x", "events/s", "log scale", "ours", "peer", "floor", "200", "1,234"):
+            assert text in drawn
+        assert "p50" not in drawn
 
 
 class TestLines:
