@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import run_python
 
+import bench_throughput
 import lines
 import results
 from topic import BenchmarkError, Figure, Topic, Variant
+from workload import Builder, Logging, nothing
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -182,6 +185,41 @@ class TestTopics:
         assert [row[2:32].strip() for row in rows] == names
         assert all(float(row.split()[-2].removesuffix("×").replace(",", "")) > 0 for row in rows)
         assert not result.stderr
+
+    def test_throughput_gives_no_rate_where_a_record_is_missing(self, tmp_path):
+        """
+        A logger that loses a record, or refuses one and does not say so, ends the run.
+        """
+        lossy = Logging(lambda number: None, nothing, nothing, lambda: [0, 1, 3])
+        run = bench_throughput.measure(Builder("lossy", lambda place: lossy, "peer"))
+        with pytest.raises(BenchmarkError, match="3 of 4 records, 0 of them as refused, landed"):
+            run(tmp_path, {"records": 4, "slow_records": 4, "sessions": 1})
+
+    def test_ours_are_believed_only_with_their_audit_lines(self, tmp_path):
+        """
+        An audited event whose line is missing in the audit file ends the run, though it is in the session's log.
+        """
+        program = """
+            import sys
+            from pathlib import Path
+            sys.path.insert(0, sys.argv[2])
+            import ours
+            from workload import Place
+
+            directory = Path(sys.argv[1])
+            logging = ours.full_event(Place(directory, 2, 10))
+            logging.log_all(10)
+            logging.finish()
+            logging.close()
+            print(sorted(logging.numbers()))
+            audit = directory / "s0" / "audit_system.log"
+            lines = audit.read_bytes().splitlines(True)
+            audit.write_bytes(b"".join(line for line in lines if b'"pid":4' not in line))
+            logging.numbers()
+        """
+        result = run_python(textwrap.dedent(program), tmp_path, BENCHMARKS)
+        assert result.stdout == f"{[*range(10)]}\n"
+        assert result.stderr.splitlines()[-1].endswith("10 events in the sessions' logs, and 9 audited")
 
     @pytest.mark.parametrize(
         ("topic", "names"),
