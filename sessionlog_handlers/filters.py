@@ -10,7 +10,7 @@ import threading
 from sessionlog_handlers.context import NoSession, find_session_id
 from sessionlog_handlers.events import BUILTIN_EVENTS
 from sessionlog_handlers.exceptions import ConfigurationError
-from sessionlog_handlers.formats.records import Stamp
+from sessionlog_handlers.formats.records import STAMPED, Stamp
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record
 from sessionlog_handlers.settings.values import parse_share
 
@@ -108,6 +108,7 @@ class SessionFilter(logging.Filter):
         audit = (_AUDIT_OF_EVENT.get(event) if isinstance(event, str) else None) or "-"
         for name, value in (("session_level", LEVELS_BY_RANK[rank].value), ("audit", audit)):
             if isinstance(record.__dict__.get(name, Stamp()), Stamp):
+                record.__dict__[STAMPED] = True
                 record.__dict__[name] = Stamp(value)  # an `extra` of the app's own by that name stays what it is
         if self.require_session and not session_id:
             return False

@@ -15,12 +15,14 @@ from typing import Any, Unpack
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
 from sessionlog_handlers.formats.encoding import safe_repr
+from sessionlog_handlers.formats.records import TAKEN
+from sessionlog_handlers.offers import BY_ALL, TakesEvents
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import NotRegularError, make_root
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.rotation import RotationPolicy, is_when
 from sessionlog_handlers.pipeline.writer import Writer
-from sessionlog_handlers.session import BY_ALL, TAKEN, Session
+from sessionlog_handlers.session import Session
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.options import SettingsOptions
 from sessionlog_handlers.settings.values import parse_size
@@ -28,7 +30,7 @@ from sessionlog_handlers.settings.values import parse_size
 FLUSH_TIMEOUT = 5.0  # seconds
 
 
-class SessionHandler(logging.Handler):
+class SessionHandler(TakesEvents, logging.Handler):
     """
     Write each record to the log of the session it belongs to.
 
@@ -57,7 +59,9 @@ class SessionHandler(logging.Handler):
             make_root(str(settings.directory), settings.directory_mode)
         self.settings = settings
         self._name = None  # whoever looks for a handler by its name may come before the base class sets it
+        self._enabled = settings.enabled
         self._place = os.path.abspath(settings.single_file or settings.directory)
+        self._taken = (self._place,)
         self.root = lifecycle.root_for(settings, self, Session)
         super().__init__()  # last: what could not be made must not be registered with `logging`
 
@@ -84,6 +88,9 @@ class SessionHandler(logging.Handler):
         """
         Pass the record through the handler's filters and take it.
         """
+        if not self.filters:
+            self.emit(record)
+            return True
         try:
             passed: Any = self.filter(record)
         except Exception as error:  # a filter of the app's own
@@ -100,16 +107,21 @@ class SessionHandler(logging.Handler):
         Take a record into its session's log. Never raises.
         """
         try:
-            taken = record.__dict__.get(TAKEN, ())
-            root = self.root
-            if self._place in taken or taken == BY_ALL or not self.settings.enabled:
+            attributes = record.__dict__
+            taken = attributes.get(TAKEN)
+            if not self._enabled or (taken is not None and (taken == BY_ALL or self._place in taken)):
                 return
-            channel = root.find(record)
+            root = self.root
+            session_id = attributes.get("session_id")
+            channel = root.sessions.get(session_id) if session_id.__class__ is str else None
+            if channel is None or channel.closed:
+                channel = root.find(record)
             if channel is not None:
                 channel.accept_record(record)
-                record.__dict__.setdefault("session_id", channel.id)  # for the handlers that come after
+                if session_id is None:
+                    attributes["session_id"] = channel.id  # for the handlers that come after
             # A handler on two loggers, or an older one of the same root, sees the record again.
-            record.__dict__[TAKEN] = (*taken, self._place)
+            attributes[TAKEN] = self._taken if taken is None else (*taken, self._place)
         except Exception as error:
             self._failed(record, error)
 

@@ -13,10 +13,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from sessionlog_handlers import context
-from sessionlog_handlers.events import EventType
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
 from sessionlog_handlers.formats.encoding import freeze, safe_repr
-from sessionlog_handlers.levels import SessionLevel, severity_name
+from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.offers import offer, text_of
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.layout import SessionPaths
@@ -24,12 +24,6 @@ from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.queue import in_running_loop
 from sessionlog_handlers.pipeline.routes import Route, RouteTable
 from sessionlog_handlers.settings.values import parse_severity
-
-EVENT_LOGGER = "sessionlog.session"  # where the rare events are offered to all other handlers
-TAKEN = "_sessionlog"  # the record's attribute that says which roots have it already
-BY_ALL = ("*",)
-
-_event_logger = logging.getLogger(EVENT_LOGGER)
 
 # The `with` blocks around this context's code, the innermost last. Not kept in the session, which tasks share: each of
 # them goes back to what was current in itself.
@@ -95,7 +89,17 @@ class Session(Channel):
             AuditWriteError: If the event is audited, and the handler was told to wait and to raise (``audit_durability:
                 sync``, ``audit_on_error: raise``).
         """
-        self._log(name, data)
+        try:
+            try:
+                route = self._table.events[name]
+            except KeyError:
+                route = self._table.event(name)
+            if route is None or not self.accept_quickly(route, data) or not route.rare:
+                return
+        except Exception as error:
+            self._failed(error)
+            return
+        self._tell(route, data)
 
     async def aevent(self, name: str, /, **data: Any) -> None:
         """
@@ -113,7 +117,7 @@ class Session(Channel):
             if route is None or not accepted:
                 return
             self._offer(route, data)
-            if self._waits_for(route):
+            if route.waits:
                 import asyncio  # only who runs a loop needs it
 
                 failure: Exception | None = None
@@ -136,7 +140,8 @@ class Session(Channel):
         Args:
             content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
-        self._bytes("output", content)
+        if self._output is not None:
+            self._bytes(self._output, content)
 
     def input(self, content: bytes) -> None:
         """
@@ -145,13 +150,12 @@ class Session(Channel):
         Args:
             content: The bytes as they are; a ``bytearray`` or another buffer is copied.
         """
-        self._bytes("input", content)
+        if self._input is not None:
+            self._bytes(self._input, content)
 
-    def _bytes(self, name: str, content: bytes) -> None:
+    def _bytes(self, route: Route, content: bytes) -> None:
         try:
-            route = self.table.event(name)
-            if route is not None:
-                self.accept_bytes(route, content)
+            self.accept_bytes(route, content)
         except Exception as error:
             self._failed(error)
 
@@ -179,17 +183,20 @@ class Session(Channel):
             data: More named fields.
         """
         try:
-            if self.table.event("error") is None:
+            route = self.table.event("error")
+            if route is None:
                 return  # before a traceback is made for nothing
             exc = None
             if isinstance(error, BaseException):
                 exc = _traceback_of(error)
                 data["type"] = type(error).__name__
-            data["error"] = _text_of(error)
+            data["error"] = text_of(error)
+            if not self.accept_event(route, data, exc):
+                return
         except Exception as failure:
             self._failed(failure)
             return
-        self._log("error", data, exc)
+        self._tell(route, data)
 
     def set_level(self, level: SessionLevel | str) -> None:
         """
@@ -234,7 +241,7 @@ class Session(Channel):
 
             data: More named fields for the last line.
         """
-        reason = _text_of(reason)
+        reason = text_of(reason)
         if self.root.end(self, reason, freeze(data) if data else data):
             self._offer_event("session_end", {"reason": reason, **data})
 
@@ -267,15 +274,11 @@ class Session(Channel):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _log(self, name: str, data: Mapping[str, Any], exc: str | None = None) -> None:
-        accepted = False
+    def _tell(self, route: Route, data: Mapping[str, Any]) -> None:
+        """Offer a rare event that was taken to others, and wait until it is on the disk where that was asked for."""
         try:
-            route = self.table.event(name)
-            accepted = route is not None and self.accept_event(route, data, exc)
-            if route is None or not accepted:
-                return
             self._offer(route, data)
-            if self._waits_for(route) and not in_running_loop():
+            if route.waits and not in_running_loop():
                 failure: Exception | None = None
                 try:
                     barrier = self.root.durable_barrier(self)
@@ -283,11 +286,11 @@ class Session(Channel):
                     failure = barrier.error
                 except Exception as error:  # no thread can be started, for example
                     reached, failure = False, error
-                self._check(name, reached, failure)
+                self._check(route.event, reached, failure)
         except AuditWriteError:
             raise
         except Exception as error:
-            self._failed(error, accepted)
+            self._failed(error, accepted=True)
 
     def _failed(self, error: Exception, accepted: bool = False) -> None:
         """Nothing that is wrong with an event may reach the app that logs it."""
@@ -296,14 +299,6 @@ class Session(Channel):
         what = "was taken, and then failed" if accepted else "was not taken"
         self.root.reporter.report(
             f"event {type(error).__name__}", f"an event of session {self.id!r} {what}: {safe_repr(error):.200}"
-        )
-
-    def _waits_for(self, route: Route) -> bool:
-        """Whether the caller of a rare audited event waits for its line to be on the disk."""
-        return (
-            self.root.settings.audit_durability == "sync"
-            and route.type.audit is not None
-            and route.type.session_level is not SessionLevel.FULL
         )
 
     def _check(self, event: str, reached: bool, error: Exception | None) -> None:
@@ -322,16 +317,13 @@ class Session(Channel):
             self._offer(route, data)
 
     def _offer(self, route: Route, data: Mapping[str, Any]) -> None:
-        """Offer a rare event to all handlers that are not ours, as a record on one logger."""
-        kind = route.type
-        if kind.session_level is SessionLevel.FULL or not _event_logger.isEnabledFor(kind.severity):
+        if not route.rare:
             return
         try:
-            record = _make_record(kind, data)
-            record.__dict__.update({"session_id": self.id, "event": kind.name, "event_data": dict(data), TAKEN: BY_ALL})
-            _event_logger.handle(record)
+            offer(route.type, self.id, data)
         except Exception as error:  # a record factory or a filter of the app's own
-            self.root.reporter.report("offer", f"event {kind.name!r} could not be offered to other handlers: {error!r}")
+            message = f"event {route.event!r} could not be offered to other handlers: {error!r}"
+            self.root.reporter.report("offer", message)
 
 
 def start_session(
@@ -396,21 +388,6 @@ def current_session() -> Session | None:
         found = (root.sessions.get(here) for root in reversed(lifecycle.all_roots()))
         here = next((session for session in found if session is not None), None)
     return here if isinstance(here, Session) else None
-
-
-def _make_record(kind: EventType, data: Mapping[str, Any]) -> logging.LogRecord:
-    """A record for other handlers, made by the app's own factory, with a severity that they all understand."""
-    message = " ".join((kind.name, *(f"{name}={_text_of(value):.200}" for name, value in data.items())))
-    record = logging.getLogRecordFactory()(EVENT_LOGGER, kind.severity, __file__, 0, "%s", (message,), None, kind.name)
-    record.levelname = severity_name(kind.severity).upper()
-    return record
-
-
-def _text_of(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return safe_repr(value)
 
 
 def _traceback_of(error: BaseException) -> str:

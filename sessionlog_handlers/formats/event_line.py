@@ -11,14 +11,14 @@ from sessionlog_handlers.events import BYTE_EVENTS
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import cut_text
 from sessionlog_handlers.formats.escaping import escape, escape_field, format_pairs, quote_value, unescape
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.formats.payload import MIB, head_of
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
 
 MAX_NAME_CHARS = 1024  # of an event's or a source's name in a line
 
 
-class EventLineFormat:
+class EventLineFormat(LineFormat):
     """
     ``2024-12-19T14:32:01.123Z|conversation:start|agent_service|session_id=abc123 user_msg_len=45``
 
@@ -61,13 +61,13 @@ class EventLineFormat:
         if exc is not None:
             words.append(f"exc={quote_value(exc)}")
         source = escape_field(cut_text(logger or "", MAX_NAME_CHARS))
-        return Fields(f"|{escape_field(cut_text(event, MAX_NAME_CHARS))}|{source}|{escape(' '.join(words))}\n".encode())
+        return f"|{escape_field(cut_text(event, MAX_NAME_CHARS))}|{source}|{escape(' '.join(words))}\n".encode(), b""
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included."""
         if isinstance(payload, bytes):
-            return format_ms_bytes(head.ts) + self.fields(head.event, {"bytes": len(payload)}).data
-        return format_ms_bytes(head.ts) + payload.data
+            return format_ms_bytes(head.ts) + self.fields(head.event, {"bytes": len(payload)})[0]
+        return format_ms_bytes(head.ts) + payload[0]
 
     def format(self, line: Line) -> bytes:
         """The whole line for a typed one."""

@@ -12,7 +12,7 @@ import msgspec
 from sessionlog_handlers.events import BYTE_EVENTS, ORDINARY_RECORD
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import encode_object, encode_text, safe_repr
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of, level_of_event
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
 
@@ -34,7 +34,7 @@ class _FugueLine(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_FugueLine)
 
 
-class FugueFormat:
+class FugueFormat(LineFormat):
     """
     ``{"timestamp":"…","session_id":"abc123","event_type":"pane_created","window_id":"w1","pane_id":"p1","payload":{…}}``
 
@@ -80,7 +80,7 @@ class FugueFormat:
                 payload["data"] = rest
         else:
             payload = {**rest, **{aside: texts[key] for key, aside in _ASIDE if texts[key] is not None}}
-        return Fields(encode_object(payload, limit), tail)
+        return encode_object(payload, limit), tail
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included."""

@@ -4,19 +4,20 @@ JSON Lines, the format of `session.log` and of the audit files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from sessionlog_handlers.events import BYTE_EVENTS
 from sessionlog_handlers.exceptions import InvalidLineError
-from sessionlog_handlers.formats.encoding import encode_object, encode_text
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.encoding import encode_fast, encode_object, encode_text, escape_unsafe, is_whole
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, LineParts, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of
-from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
+from sessionlog_handlers.formats.timestamps import format_ms_bytes, millisecond_of, parse_timestamp
 
 MAX_CACHED_HEADS = 4096  # different (level, session, event)
+MOST_ESCAPED = 6  # bytes of an escape; fields that many times smaller than the limit need not be cut
 MAX_NAME_BYTES = 1024  # of a session's, an event's or a logger's name in a line
 
 
@@ -36,7 +37,7 @@ class _JsonLine(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_JsonLine)
 
 
-class JsonLinesFormat:
+class JsonLinesFormat(LineFormat):
     """
     ``{"ts":"…","level":"info","session":"abc123","event":"session_start","data":{…},"seq":1}``
 
@@ -55,7 +56,9 @@ class JsonLinesFormat:
     def __init__(self, *, max_record_bytes: int = MIB, content: bool = True) -> None:
         self._max_record_bytes = max_record_bytes
         self._content = content
+        self._simple_bytes = (max_record_bytes or MIB) // MOST_ESCAPED
         self._heads: dict[tuple[str, str, str], bytes] = {}
+        self._loggers: dict[str, bytes] = {}
 
     def fields(
         self,
@@ -65,43 +68,98 @@ class JsonLinesFormat:
         logger: str | None = None,
         exc: str | None = None,
     ) -> Fields:
-        """Encode the values as they are now."""
+        """Encode the values as they are now. What is not safe to show is escaped when the line is made."""
+        if exc is None and (self._content or event not in BYTE_EVENTS):
+            try:
+                encoded = encode_fast(data)
+                tail = b"" if msg is None else b',"msg":' + encode_fast(msg)
+            except Exception:
+                return self._encode(event, data, msg, logger, exc)
+            if logger is not None:
+                tail += self._loggers.get(logger) or self._cache_logger(logger)
+            if is_whole(encoded) and len(encoded) + len(tail) <= self._simple_bytes:
+                return encoded, tail
+        return self._encode(event, data, msg, logger, exc)
+
+    def simple_bytes(self, event: str) -> int:
+        """See `LineFormat.simple_bytes`."""
+        return 0 if event in BYTE_EVENTS else self._simple_bytes
+
+    def _encode(
+        self, event: str, data: Mapping[str, Any], msg: str | None, logger: str | None, exc: str | None
+    ) -> Fields:
+        """The same for whatever is not that simple."""
         if event in BYTE_EVENTS and not self._content:
             data = {key: value for key, value in data.items() if key != "base64"}
         limit = self._max_record_bytes
-        fields = self._encode(data, msg, logger, exc, limit)
-        if limit and len(fields.data) + len(fields.tail) > limit:
+        fields = self._encode_within(data, msg, logger, exc, limit)
+        if limit and len(fields[0]) + len(fields[1]) > limit:
             parts = 1 + (msg is not None) + (exc is not None)
-            return self._encode(data, msg, logger, exc, max(1, (limit - MAX_NAME_BYTES) // parts))
+            return self._encode_within(data, msg, logger, exc, max(1, (limit - MAX_NAME_BYTES) // parts))
         return fields
 
-    def _encode(
+    def _encode_within(
         self, data: Mapping[str, Any], msg: str | None, logger: str | None, exc: str | None, limit: int
     ) -> Fields:
         tail = b""
         if msg is not None:
             tail = b',"msg":' + encode_text(msg, limit)
         if logger is not None:
-            tail += b',"logger":' + encode_text(logger, MAX_NAME_BYTES)
+            tail += self._loggers.get(logger) or self._cache_logger(logger)
         if exc is not None:
             tail += b',"exc":' + encode_text(exc, limit)
-        return Fields(encode_object(data, limit) if data else b"{}", tail)
+        return encode_object(data, limit) if data else b"{}", tail
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included."""
         ts, level, session, event, seq, pid, _ = head
-        start = self._heads.get((level, session, event)) or self._cache_head(level, session, event)
+        start = self._start_of(level, session, event)
         if isinstance(payload, bytes):
             data, tail = encode_bytes(payload, content=self._content, max_bytes=self._max_record_bytes), b""
         else:
             data, tail = payload
         if pid:
             tail = b',"pid":%d%b' % (pid, tail)
-        if seq:
-            return b'{"ts":"%b%b%b,"seq":%d%b}\n' % (format_ms_bytes(ts), start, data, seq, tail)
-        return b'{"ts":"%b%b%b%b}\n' % (format_ms_bytes(ts), start, data, tail)
+        number = b',"seq":%d' % seq if seq else b""
+        return escape_unsafe(b'{"ts":"%b%b%b%b%b}\n' % (format_ms_bytes(ts), start, data, number, tail))
 
-    def _cache_head(self, level: str, session: str, event: str) -> bytes:
+    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> list[bytes]:
+        """The lines of one session's entries."""
+        writer = b',"pid":%d' % pid if pid else b""
+        lines: list[bytes] = []
+        add = lines.append
+        kind, start, lead, first, last = None, b"", b"", 1.0, 0.0
+        for _, now, created, data, tail, _ in entries:
+            # In a burst, many lines share their kind and their millisecond, and so all that is before their fields.
+            if now is not kind:
+                kind = now
+                start = self._start_of(kind.level, session, kind.event)
+                last = first
+            if not first <= created < last:
+                first, last = millisecond_of(created)
+                lead = b'{"ts":"' + format_ms_bytes(created) + start
+            if tail is None:
+                data, tail = encode_bytes(data, content=self._content, max_bytes=self._max_record_bytes), writer
+            elif writer:
+                tail = writer + tail
+            add(b'%b%b,"seq":%d%b}\n' % (lead, data, seq, tail))
+            seq += 1
+        # All at once: nearly always there is nothing to escape.
+        content = b"".join(lines)
+        return lines if escape_unsafe(content) is content else [*map(escape_unsafe, lines)]
+
+    def _cache_logger(self, name: str) -> bytes:
+        encoded = b',"logger":' + encode_text(name, MAX_NAME_BYTES)
+        if len(self._loggers) >= MAX_CACHED_HEADS:
+            self._loggers.clear()
+        self._loggers[name] = encoded
+        return encoded
+
+    def _start_of(self, level: str, session: str, event: str) -> bytes:
+        """What lines of a kind have between their time and their fields."""
+        known = self._heads.get((level, session, event))
+        if known:
+            return known
         start = b'","level":%b,"session":%b,"event":%b,"data":' % (
             encode_text(level),
             encode_text(session, MAX_NAME_BYTES),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -57,25 +57,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         return datetime.fromtimestamp(self.ts, UTC)
 
 
-class Fields(NamedTuple):
-    """
-    What a line says beside its head, encoded at the moment of the call: later changes of a caller's object can't reach
-    it.
-
-    Args:
-        data: The named fields, in the format's own encoding.
-
-        tail: What follows the sequence number (message, logger, traceback), in the same encoding; may be empty.
-    """
-
-    data: bytes
-    tail: bytes = b""
-
-    @property
-    def size(self) -> int:
-        """Bytes held while the line waits to be written."""
-        return len(self.data) + len(self.tail)
-
+# What a line says beside its head, encoded at the moment of the call, so that later changes of a caller's object can't
+# reach it: the named fields, and what follows the sequence number (message, logger, traceback), which may be empty. A
+# plain tuple, since one is made for every call.
+Fields: TypeAlias = "tuple[bytes, bytes]"
 
 # The payload of an entry on its way to the file: encoded fields, or a terminal's bytes as they are.
 Payload: TypeAlias = "Fields | bytes"
@@ -110,15 +95,43 @@ class Head(NamedTuple):
     elapsed: float = 0.0
 
 
+class Kind(Protocol):
+    """
+    What many lines have in common.
+
+    Args:
+        event: The event's name; ``log`` for an ordinary record.
+
+        level: The severity's word.
+    """
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def level(self) -> str: ...
+
+
+# One event on its way from the call to the file: the number of its session, its kind, the time of the call, its fields,
+# what follows them in the line, and the seconds since the session's start for formats that store them.
+# The fourth is encoded `bytes`, and the fifth too, or None where the fourth is a terminal's bytes as they are. Where
+# the event's files have several formats, the fourth is a tuple of payloads, one for each.
+# A plain tuple, since one is made for every call; and of values only: the garbage collector stops looking at tuples
+# that hold nothing but numbers and bytes, so a long queue costs it nothing.
+LineParts: TypeAlias = "tuple[int, Kind, float, Any, bytes | None, float]"
+
+
 class LineFormat(Protocol):
     """
     One line format: the two halves of writing a line, and reading it back.
 
-    Writing is split so that the caller's thread only freezes values (`fields`) and the listener's thread does the rest
-    (`assemble`). Neither half ever raises for what a record contains.
+    Subclasses need not define `assemble_all`. Writing is split so that the caller's thread only freezes values
+    (`fields`) and the listener's thread does the rest (`assemble`). Neither half ever raises for what a record
+    contains.
     """
 
     name: ClassVar[str]
+    clocked: ClassVar[bool] = False  # whether its lines say how long after the session's start they are
 
     def fields(
         self,
@@ -131,9 +144,28 @@ class LineFormat(Protocol):
         """Encode the values as they are now. *event* is the event's name (``log`` for an ordinary record)."""
         ...
 
+    def simple_bytes(self, event: str) -> int:
+        """
+        Up to how many bytes `encode_fast` is all that `fields` needs for an event's named fields, if they are whole; 0
+        if it never is.
+        """
+        return 0
+
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included. A *payload* of plain bytes is a terminal's input or output."""
         ...
+
+    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> list[bytes]:
+        """
+        The lines of one session's entries in their order, numbered from *seq* on: many at once cost less than each.
+        """
+        return [
+            self.assemble(
+                Head(created, kind.level, session, kind.event, number, pid, elapsed),
+                data if tail is None else (data, tail),
+            )
+            for number, (_, kind, created, data, tail, elapsed) in enumerate(entries, seq)
+        ]
 
     def format(self, line: Line) -> bytes:
         """The whole line for a typed one: ``parse(format(line)) == line``, for lines that the format can hold."""

@@ -13,7 +13,7 @@ import msgspec
 from sessionlog_handlers.events import BYTE_EVENTS, ORDINARY_RECORD
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import cut_text, encode_object, encode_text
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, head_of, level_of_event
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, parse_timestamp
 
@@ -39,7 +39,7 @@ _decoder = msgspec.json.Decoder(_PtyLine)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-class PtyFormat:
+class PtyFormat(LineFormat):
     """
     ``{"timestamp":"…","session_id":"…","direction":"output","data":"SGVsbG8=","size":5,"t":1.234567}``
 
@@ -54,6 +54,7 @@ class PtyFormat:
     """
 
     name: ClassVar[str] = "pty"
+    clocked: ClassVar[bool] = True
 
     def __init__(self, *, max_record_bytes: int = MIB, content: bool = True) -> None:
         self._max_record_bytes = max_record_bytes
@@ -71,15 +72,15 @@ class PtyFormat:
         limit = self._max_record_bytes
         if event == ORDINARY_RECORD:
             text = "\n".join(part for part in (msg, exc) if part)
-            return Fields((cut_text(text, limit // 4) if limit else text).encode("utf-8", "backslashreplace"))
+            return (cut_text(text, limit // 4) if limit else text).encode("utf-8", "backslashreplace"), b""
         if event in BYTE_EVENTS and isinstance(data.get("base64"), str):
-            return Fields(_decode_base64(data["base64"]))
+            return _decode_base64(data["base64"]), b""
         payload = {key: value for key, value in data.items() if key != "t"}
         for key, text_or_none in zip(_ASIDE, (msg, logger, exc), strict=True):
             if text_or_none is not None:
                 payload[f"_{key}"] = text_or_none
         key = event + "_" if event.rstrip("_") in _KEYS else event
-        return Fields(encode_object(payload, limit), b",%b:" % encode_text(key, MAX_NAME_BYTES))
+        return encode_object(payload, limit), b",%b:" % encode_text(key, MAX_NAME_BYTES)
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included; several of them for more than 64 KiB of a terminal's bytes."""
@@ -95,10 +96,10 @@ class PtyFormat:
         elapsed = b'"t":%d.%06d' % (seconds, microseconds)
         if isinstance(payload, bytes):
             content = payload
-        elif payload.tail:
-            return b'%b","size":0,%b%b%b}\n' % (start, elapsed, payload.tail, payload.data)
         else:
-            content = payload.data
+            content, name = payload
+            if name:
+                return b'%b","size":0,%b%b%b}\n' % (start, elapsed, name, content)
         if len(content) <= MAX_LINE_BYTES:
             return self._assemble_bytes(start, content, elapsed)
         return b"".join(

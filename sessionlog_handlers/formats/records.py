@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -20,10 +21,14 @@ SESSION_ID = "session_id"
 EVENT = "event"
 EVENT_DATA = "event_data"
 PRIVATE_PREFIX = "_sessionlog"
+TAKEN = PRIVATE_PREFIX  # says which roots have the record already
+STAMPED = f"{PRIVATE_PREFIX}_stamped"  # says that a filter has put a `Stamp` on it
 
 # `taskName` is there from Python 3.12 on, also in records that were pickled by one.
 _RESERVED = frozenset({*RESERVED_ATTRS, "taskName", SESSION_ID, EVENT, EVENT_DATA})
 _PLAIN_ATTRIBUTES = len(logging.makeLogRecord({}).__dict__)
+_LAST_ATTRIBUTE = [*logging.makeLogRecord({}).__dict__][-1]
+_KNOWN = _RESERVED | {TAKEN, STAMPED}
 
 _formatter = logging.Formatter()
 
@@ -63,8 +68,18 @@ def record_content(record: logging.LogRecord) -> RecordContent:
     """
     Take a record apart. Never raises: what can't be had is replaced by a text that says so.
     """
+    return RecordContent(*take_apart(record))
+
+
+def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | None, str, str | None]:
+    """
+    The same as `record_content`, as a plain tuple, which takes less time to make.
+    """
     try:
-        msg: str | None = record.getMessage()
+        if record.__class__ is logging.LogRecord and record.msg.__class__ is str:
+            msg: str | None = record.msg % record.args if record.args else record.msg  # what `getMessage` does
+        else:
+            msg = record.getMessage()
         if msg.__class__ is not str:
             msg = str.__str__(msg)
     except Exception as error:
@@ -72,11 +87,27 @@ def record_content(record: logging.LogRecord) -> RecordContent:
     exc = None
     if record.exc_info or record.exc_text or record.stack_info:
         exc = exception_text(record)
+    logger: Any = record.name
+    if logger.__class__ is not str:
+        logger = safe_repr(logger)
     attributes = record.__dict__
-    # A record without `extra`, seen by no formatter yet, has as many attributes as a new one.
-    if len(attributes) == _PLAIN_ATTRIBUTES:
-        return RecordContent(ORDINARY_RECORD, {}, msg, _logger_name(record), exc)
-    data = {} if attributes.keys() <= _RESERVED else _extra(attributes)
+    # `extra` comes last, behind what every record has.
+    rest = islice(attributes.items(), _PLAIN_ATTRIBUTES - 1, None)
+    if next(rest, ("",))[0] == _LAST_ATTRIBUTE:
+        data = dict(rest)
+        data.pop(SESSION_ID, None)
+    else:  # a record factory of the app's own has put something before
+        data = attributes
+    if _KNOWN.isdisjoint(data):
+        return ORDINARY_RECORD, data, msg, logger, exc
+    return _take_apart_event(data, msg, logger, exc)
+
+
+def _take_apart_event(
+    attributes: dict[str, Any], msg: str | None, logger: str, exc: str | None
+) -> tuple[str, dict[str, Any], str | None, str, str | None]:
+    """The same for a record that has attributes of ours, or of `logging`'s, among its own."""
+    data = _extra(attributes)
     event = attributes.get(EVENT)
     event_data = attributes.get(EVENT_DATA)
     if event_data is not None:
@@ -85,8 +116,8 @@ def record_content(record: logging.LogRecord) -> RecordContent:
         # Somebody else's attribute of that name. Only a text is an event's name.
         if event is not None:
             data[EVENT] = event
-        return RecordContent(ORDINARY_RECORD, data, msg, _logger_name(record), exc)
-    return RecordContent(event or ORDINARY_RECORD, data, None if msg == event else msg, _logger_name(record), exc)
+        return ORDINARY_RECORD, data, msg, logger, exc
+    return event or ORDINARY_RECORD, data, None if msg == event else msg, logger, exc
 
 
 def exception_text(record: logging.LogRecord) -> str | None:
@@ -123,11 +154,6 @@ def record_level(record: logging.LogRecord) -> str:
     """
     levelno: Any = record.levelno
     return severity_name(levelno) if isinstance(levelno, int) else "info"
-
-
-def _logger_name(record: logging.LogRecord) -> str:
-    name: Any = record.name
-    return name if name.__class__ is str else safe_repr(name)
 
 
 def _extra(attributes: Mapping[Any, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sessionlog_handlers.events import BUILTIN_EVENTS, BYTE_EVENTS, ORDINARY_REC
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import cut_text
 from sessionlog_handlers.formats.escaping import escape, format_pairs, quote_value, split_pairs, unescape
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.formats.payload import MIB, head_of
 from sessionlog_handlers.formats.timestamps import format_seconds, parse_timestamp
 
@@ -28,7 +28,7 @@ _READ_EVENTS = {written: event for event, written in _WRITTEN_EVENTS.items()}
 _KNOWN_EVENTS = frozenset({event_type.name for event_type in BUILTIN_EVENTS} | set(_READ_EVENTS))
 
 
-class TextFormat:
+class TextFormat(LineFormat):
     """
     ``2025-09-22T10:00:00Z INFO logger: message key=value …``
 
@@ -77,14 +77,14 @@ class TextFormat:
             words.append(format_pairs(data, limit // 4))
         if exc is not None:
             words.append(f"exc={quote_value(exc)}")
-        return Fields(f"{name}: {' '.join(words)}".encode())
+        return f"{name}: {' '.join(words)}".encode(), b""
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """The whole line, line end included."""
         if isinstance(payload, bytes):
             text = f"{self._event_logger}: {escape(head.event)} bytes={len(payload)}".encode()
         else:
-            text = payload.data
+            text = payload[0]
         return b"%b %b %b\n" % (format_seconds(head.ts).encode(), _WORDS.get(head.level, b"INFO"), text)
 
     def format(self, line: Line) -> bytes:

@@ -4,7 +4,10 @@ Seconds since the epoch to the text that lines carry, and back. Always UTC.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
+
+HALF_MICROSECOND = 5e-4  # milliseconds; floats can't hold milliseconds exactly, so times are rounded to microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z, the first second that `datetime` can name
@@ -61,6 +64,17 @@ def format_ms_bytes(seconds: float) -> bytes:
     """
     named, milliseconds = _split(seconds)
     return named[2] + _FRACTION_BYTES[milliseconds]
+
+
+def millisecond_of(seconds: float) -> tuple[float, float]:
+    """
+    The millisecond that a time is in, as its beginning and its end: all times between are written alike. Never raises.
+    """
+    try:
+        first = math.floor(seconds * 1e3 + HALF_MICROSECOND)
+    except (ValueError, OverflowError, TypeError):
+        return 1.0, 0.0  # in no millisecond at all
+    return (first - HALF_MICROSECOND) / 1e3, (first + 1 - HALF_MICROSECOND) / 1e3
 
 
 def format_seconds(seconds: float) -> str:

@@ -65,10 +65,7 @@ class EndCommand:
 
     def run(self, router: Router) -> None:
         """Write the session's last line and close its files."""
-        files = router.files_of(self.channel)
-        if files is not None:
-            files.end = self.end
-            router.touch(files)
+        router.end(self.channel, self.end)
 
 
 class CallCommand:

@@ -14,7 +14,7 @@ from typing import Any
 from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.threads import start_thread
 
-BATCH = 8_192  # items at a time: enough to share the cost of a write, few enough to keep the delay short
+BATCH = 65_536  # items at a time, a full queue by default: the more at once, the less each of 10,000 sessions costs
 GATHER_SHARE = 0.8  # of `linger` is spent gathering; the rest is for writing
 JOIN_TIMEOUT = 2.0  # seconds that stopping waits for the thread
 
@@ -89,7 +89,6 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                 return
             self._stopping = False
             self._worker = start_thread(self._run, "sessionlog-listener")
-            self.queue.consumer = self._worker.ident if self._worker else None
 
     def stop(self, timeout: float = JOIN_TIMEOUT) -> None:
         """
@@ -105,7 +104,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         with self._starting:
             if self._worker is thread:  # nobody has started another one meanwhile
                 self._worker = None
-                self.queue.consumer = None
+                self.queue.abandon()
         self.drain()
 
     def drain(self, timeout: float = JOIN_TIMEOUT) -> bool:
@@ -125,12 +124,14 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         return True
 
     def _run(self) -> None:
+        self.queue.attend(threading.get_ident())
         while True:
             self._serve()
             with self._starting:  # whoever starts it again now finds it gone, or in time to go on
                 if self._stopping:
                     if self._worker is threading.current_thread():
                         self._worker = None
+                        self.queue.abandon()
                     return
 
     def _serve(self) -> None:

@@ -20,6 +20,7 @@ from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.commands import EndCommand, LevelCommand, StartCommand
 from sessionlog_handlers.pipeline.layout import SessionPaths, check_id, directory_name
 from sessionlog_handlers.pipeline.listener import Barrier
+from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.report import Losses, Reporter
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.settings.model import Settings
@@ -45,6 +46,7 @@ class OpenSessions(ABC):
         self.settings = settings
         self.channel_type = channel_type
         self.plan = Plan(settings)
+        self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
         self.sessions: dict[str, Channel] = {}
         self.reporter = Reporter()
         self.losses = Losses()
@@ -55,9 +57,15 @@ class OpenSessions(ABC):
         self._gone: deque[tuple[Channel, bool]] = deque()  # over, and still among the sessions
 
     @abstractmethod
-    def put(self, entry: Entry, size: int) -> bool:
+    def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
-        Queue an entry that holds *size* bytes, or count it as lost and give False.
+        Queue a session's entry that holds *size* bytes, or count it as lost and give False.
+        """
+
+    @abstractmethod
+    def rouse(self) -> None:
+        """
+        See to it that what was queued is dealt with, since the listener sleeps, or does not run.
         """
 
     @abstractmethod

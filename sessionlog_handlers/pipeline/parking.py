@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sessionlog_handlers.formats.encoding import encode_object
-from sessionlog_handlers.formats.line import Fields, Head, Line, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.commands import LevelCommand, StartCommand
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 MAX_PARKED = 10_000  # entries; later ones are counted as lost
 MAX_BYTES = 32 * 1024 * 1024  # held by entries, as much as a handler's queue holds by default
 MAX_COMMANDS = 20_000  # entries and commands; sessions that come and go later leave no trace
+
+
+class _Parked(NamedTuple):
+    """
+    An entry and the session it belongs to.
+    """
+
+    channel: Channel
+    entry: Entry
 
 
 class _Wish(NamedTuple):
@@ -49,12 +58,13 @@ class _Inherited(StartCommand):
         router.inherit(self.channel)
 
 
-class _Unformatted:
+class _Unformatted(LineFormat):
     """
     Freezes values without deciding on a line format, which only the handler to come will name.
     """
 
     name: ClassVar[str] = "unformatted"
+    clocked: ClassVar[bool] = True
 
     def fields(
         self,
@@ -65,7 +75,7 @@ class _Unformatted:
         exc: str | None = None,
     ) -> Fields:
         """Encode the values as they are now."""
-        return Fields(encode_object({"data": data, "msg": msg, "logger": logger, "exc": exc}))
+        return encode_object({"data": data, "msg": msg, "logger": logger, "exc": exc}), b""
 
     def assemble(self, head: Head, payload: Payload) -> bytes:
         """Never a line: what waits here goes through a real format first."""
@@ -92,7 +102,9 @@ class Parking(SessionRoot):
         settings = Settings(session_level=SessionLevel.FULL)
         # A layout object of its own: by it a session sees that a route was made here, see `Channel`.
         super().__init__("", replace(settings, layout=replace(settings.layout)), channel_type)
-        self.plan.formats = (_Unformatted(),) * len(self.plan.formats)
+        self.plan.formats = (_Unformatted(),)
+        self.plan.format_of_file = (0,) * len(self.plan.format_of_file)
+        self.queue.slot_bytes = 0  # no entry is so small that it could do without `put`
         self._parked: list[Any] = []
         self._bytes = 0
         self._begun: set[Channel] = set()  # those whose start is parked
@@ -100,26 +112,25 @@ class Parking(SessionRoot):
         self._asked: dict[Channel, tuple[SessionLevel | None, int | None]] = {}
         self._heir: SessionRoot | None = None  # the root that got everything
 
-    def put(self, entry: Entry, size: int) -> bool:
+    def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
         Keep an entry, or count it as lost and give False.
 
         While the session is handed over, this waits, so that nothing overtakes what was parked before.
         """
-        channel = entry.channel
         with self.lock:
             if channel.root is self:
-                return self._keep(entry, size)
+                return self._keep(channel, entry, size)
         return channel.replay(entry, channel.root)
 
-    def _keep(self, entry: Entry, size: int) -> bool:
-        if entry.channel.closed:
-            self.count_late(entry.channel.id)
+    def _keep(self, channel: Channel, entry: Entry, size: int) -> bool:
+        if channel.closed:
+            self.count_late(channel.id)
             return False
         if len(self._parked) >= MAX_PARKED or self._bytes + size > MAX_BYTES:
-            self.losses.count(entry.channel, "no_handler")
+            self.losses.count(channel, "no_handler")
             return False
-        self._parked.append(entry)
+        self._parked.append(_Parked(channel, entry))
         self._bytes += size
         return True
 
@@ -252,8 +263,8 @@ class Parking(SessionRoot):
                     moved.add(item.channel)
                 elif item.channel not in moved:
                     continue  # its start had no room, and it is over
-                elif isinstance(item, Entry):
-                    item.channel.replay(item, root)
+                elif isinstance(item, _Parked):
+                    item.channel.replay(item.entry, root)
                 elif isinstance(item, _Wish):
                     root.set_level(*item)
                 else:
@@ -301,7 +312,7 @@ class Parking(SessionRoot):
         The process ends: say what was never written, because no handler ever came.
         """
         with self.lock:
-            entries = [item for item in self._parked if isinstance(item, Entry)]
+            entries = [item for item in self._parked if isinstance(item, _Parked)]
             sessions = {entry.channel for entry in entries}
             number = len(entries)
             for channel in self.losses.untold():

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import repeat, starmap
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
@@ -29,6 +30,9 @@ class BoundedQueue(Generic[Item]):
     Putting takes no lock: a `deque` append is atomic. Bytes are counted in slots of ``max_bytes / capacity``; an item
     that is larger than a slot takes several, and only then a lock is needed.
 
+    A producer for whom each call counts does by itself what `put` does first, with the attributes *items*, *room*,
+    *slot_bytes* and *idle*.
+
     Args:
         capacity: Entries.
 
@@ -40,6 +44,7 @@ class BoundedQueue(Generic[Item]):
     def __init__(
         self, capacity: int = 65_536, max_bytes: int = 32 * 1024 * 1024, overflow: Literal["shed", "wait"] = "shed"
     ) -> None:
+        self._extra_slots = 0
         self.configure(capacity, max_bytes, overflow)
         self.reset()
 
@@ -51,21 +56,26 @@ class BoundedQueue(Generic[Item]):
         self.overflow = overflow
         self.slot_bytes = max(max_bytes // capacity, 1)
         self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + min(RESERVE, capacity))
+        self._make_room()
 
     def reset(self) -> None:
         """
         Forget everything, in a forked child for example: the entries are the parent's to write.
         """
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
         self._extra: dict[int, int] = {}  # id of a large item -> the slots it takes beyond one
         self._extra_slots = 0
         self._extra_lock = threading.RLock()  # a signal handler may log while its thread holds it
         self._wakes: SimpleQueue[bool] = SimpleQueue()
         self.consumer: int | None = None  # the thread that must never wait for itself
-        self._asleep = False
+        self.idle = True  # whoever puts something must wake the consumer, or see to it that there is one
+        self._make_room()
+
+    def _make_room(self) -> None:
+        self.room = tuple(limit - self._extra_slots for limit in self._limits)  # items, for each priority
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def put(self, item: Item, priority: int, size: int) -> bool:
         """
@@ -78,10 +88,10 @@ class BoundedQueue(Generic[Item]):
 
             size: Bytes that it holds.
         """
-        if size > self.slot_bytes or len(self._items) + self._extra_slots >= self._limits[priority]:
+        if size > self.slot_bytes or len(self.items) >= self.room[priority]:
             return self._put_slowly(item, priority, size)
-        self._items.append(item)
-        if self._asleep:
+        self.items.append(item)
+        if self.idle:
             self.wake()
         return True
 
@@ -94,6 +104,7 @@ class BoundedQueue(Generic[Item]):
             with self._extra_lock:
                 self._extra[id(item)] = slots
                 self._extra_slots += slots
+                self._make_room()
         self.put_always(item)
         return True
 
@@ -118,51 +129,67 @@ class BoundedQueue(Generic[Item]):
         """
         Slow down whoever starts sessions faster than they can be begun: wait a moment if even the reserve is full.
         """
-        if len(self._items) >= self._limits[-1]:
+        if len(self.items) >= self._limits[-1]:
             self._wait_for_room(len(MARKS) - 2, self._limits[-1])
 
     def put_always(self, item: Item) -> None:
         """
         Add an item that is no record but a command, whatever the queue holds.
         """
-        self._items.append(item)
-        if self._asleep:
+        self.items.append(item)
+        if self.idle:
             self.wake()
 
     def take(self, most: int) -> list[Item]:
         """
         Remove and give up to *most* items, the oldest first.
         """
-        items = self._items
-        taken = [items.popleft() for _ in range(min(len(items), most))]
+        items = self.items
+        taken = [*starmap(items.popleft, repeat((), min(len(items), most)))]  # without a step of the interpreter each
         if self._extra:
             with self._extra_lock:
                 for item in taken:
                     self._extra_slots -= self._extra.pop(id(item), 0)
+                self._make_room()
         return taken
 
     def snapshot(self) -> list[Item]:
         """
         What is queued at the moment. Copying a `deque` is one step, whatever other threads add meanwhile.
         """
-        return [*self._items.copy()]
+        return [*self.items.copy()]
 
     def wake(self, *, urgent: bool = False) -> None:
         """
-        Wake the consumer; *urgent* ends its gathering too. Safe in a signal handler: `SimpleQueue.put` is reentrant.
+        Wake the consumer, if there is one; *urgent* ends its gathering too. Safe in a signal handler: `SimpleQueue.put`
+        is reentrant.
         """
-        self._asleep = False
-        self._wakes.put(urgent)
+        if self.consumer is not None:
+            self.idle = False
+            self._wakes.put(urgent)
+
+    def attend(self, consumer: int) -> None:
+        """
+        That thread takes what is put from now on.
+        """
+        self.consumer = consumer
+
+    def abandon(self) -> None:
+        """
+        Nobody takes what is put from now on: each producer finds the queue idle.
+        """
+        self.consumer = None
+        self.idle = True
 
     def sleep(self, timeout: float | None) -> None:
         """
         For the consumer: sleep until something is put, or for *timeout* seconds. An idle queue costs nothing.
         """
-        self._asleep = True
-        if not self._items:
+        self.idle = True
+        if not self.items:
             with suppress(Empty):
                 self._wakes.get(timeout=timeout)
-        self._asleep = False
+        self.idle = False
 
     def gather(self, seconds: float) -> None:
         """

@@ -15,9 +15,8 @@ from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
 from sessionlog_handlers.pipeline.open_sessions import OpenSessions
-from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.roots import note_root
-from sessionlog_handlers.pipeline.router import Router
+from sessionlog_handlers.pipeline.router import Router, count_entries
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.pipeline.sync import Syncer
@@ -61,7 +60,6 @@ class SessionRoot(OpenSessions):
             losses=self.losses,
         )
         self.router = Router(self.shared)
-        self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
         self.listener = BatchingQueueListener(
             self.queue,
             linger=settings.linger,
@@ -211,17 +209,17 @@ class SessionRoot(OpenSessions):
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 
-    def put(self, entry: Entry, size: int) -> bool:
+    def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
-        Queue an entry, or count it as lost and give False.
+        Queue an entry, or count it as lost and give False. For most of them the session has done this by itself.
         """
-        if entry.channel.closed:
-            self.count_late(entry.channel.id)
+        if channel.closed:
+            self.count_late(channel.id)
             return False
         if not self._live:
             self._revive()
-        if not self.queue.put(entry, entry.route.priority, size):
-            self.losses.count(entry.channel, "queue_full")
+        if not self.queue.put(entry, entry[1].priority, size):
+            self.losses.count(channel, "queue_full")
             self.reporter.report(
                 "queue_full", f"the queue of {self.directory} is full; entries are left out and counted"
             )
@@ -229,6 +227,17 @@ class SessionRoot(OpenSessions):
         if not self._live:
             self._drain_if_threadless()
         return True
+
+    def rouse(self) -> None:
+        """
+        See to it that what was queued is dealt with, since the listener sleeps, or does not run.
+        """
+        if self._live:
+            self.queue.wake()
+        else:
+            self._revive()
+            self.queue.wake()
+            self._drain_if_threadless()
 
     def _before_start(self) -> None:
         self.queue.wait_for_start()
@@ -315,7 +324,7 @@ class SessionRoot(OpenSessions):
         """How many entries are in the queue, and how many were taken from it, at one moment."""
         for _ in range(MOST_LOOKS):
             moves = self.listener.moves
-            queued = sum(isinstance(item, Entry) for item in self.queue.snapshot())
+            queued = count_entries(self.queue.snapshot())
             taken = self.shared.taken
             if moves == self.listener.moves and not moves % 2:
                 break

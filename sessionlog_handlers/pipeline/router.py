@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
-from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.routes import Plan
@@ -42,6 +42,7 @@ class Router:
         Forget every session.
         """
         self._sessions: dict[Channel, SessionFiles] = {}
+        self._lanes: dict[int, SessionFiles] = {}  # by the session's number: those that take entries
         self._by_id: dict[str, SessionFiles] = {}  # of each id the one that was started last
         self._touched: dict[SessionFiles, None] = {}
         self._troubled: dict[SessionFiles, int] = {}  # sessions that can't be written now, and the bytes they hold
@@ -66,44 +67,52 @@ class Router:
         """
         Count a batch's entries as taken from the queue.
         """
-        self.shared.taken += sum(isinstance(item, Entry) for item in batch)
+        self.shared.taken += count_entries(batch)
 
     def write(self, batch: list[Any]) -> None:
         """
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
+        lanes, touched = self._lanes, self._touched
         for item in batch:
-            try:
-                self._take(item)
-            except BaseException as error:
-                self.shared.entry_failed(None, error)
+            if item.__class__ is tuple:
+                files = lanes.get(item[0])
+                if files is None:
+                    self.shared.count_lost(None, "late")
+                    continue
+                entries = files.entries
+                if not entries:
+                    touched[files] = None
+                entries.append(item)
+            else:
+                try:
+                    self._obey(item)
+                except BaseException as error:
+                    self.shared.entry_failed(None, error, 0)
+                touched = self._touched
         self._tell_losses()
         self.flush_touched()
         self._look_around()
 
-    def _take(self, item: Any) -> None:
-        if isinstance(item, Entry):
-            self._take_entry(item)
-        elif isinstance(item, Barrier):
+    def _obey(self, command: Any) -> None:
+        if isinstance(command, Barrier):
             try:
                 self.flush_touched()
             finally:
-                item.reached()
+                command.reached()
         else:
-            item.run(self)
+            command.run(self)
 
-    def _take_entry(self, entry: Entry) -> None:
-        shared = self.shared
-        files = self._sessions.get(entry.channel)
-        layout = shared.settings.layout
-        if files is None or files.end is not None:
-            shared.count_lost(None, "late")
-        elif entry.route.layout is not layout and entry.route.layout != layout:
-            shared.count_lost(entry.channel, "reconfigured")  # frozen for files that there are no more
-        else:
-            files.add(entry)
-            self._touched[files] = None
+    def end(self, channel: Channel, end: dict[str, Any]) -> None:
+        """
+        A session ends; what comes after this is late.
+        """
+        files = self._sessions.get(channel)
+        if files is not None:
+            self._lanes.pop(channel.number, None)
+            files.end = end
+            self.touch(files)
 
     def touch(self, files: SessionFiles) -> None:
         """
@@ -176,6 +185,7 @@ class Router:
     def _know(self, files: SessionFiles) -> SessionFiles:
         files.channel.over = False
         self._sessions[files.channel] = files
+        self._lanes[files.channel.number] = files
         if files.channel.implicit:
             self._implicit[files] = None
         return files
@@ -198,6 +208,7 @@ class Router:
         self._hold(files, None)
         if self._sessions.get(channel) is files:
             del self._sessions[channel]
+            self._lanes.pop(channel.number, None)
         if self._by_id.get(channel.id) is files:
             del self._by_id[channel.id]
         files.is_over = channel.over = True
@@ -297,3 +308,10 @@ class Router:
         """
         self.shared.forget()
         self.reset()
+
+
+def count_entries(items: list[Any]) -> int:
+    """
+    How many of the items are entries; the others are commands.
+    """
+    return [*map(type, items)].count(tuple)

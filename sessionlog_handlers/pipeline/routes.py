@@ -4,12 +4,13 @@ Which files of a session take which event: worked out once for each level, then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
-from sessionlog_handlers.events import FRAME_EVENTS, UNCONDITIONAL_EVENTS, EventCatalogue, EventType
+from sessionlog_handlers.events import FRAME_EVENTS, ORDINARY_RECORD, UNCONDITIONAL_EVENTS, EventCatalogue, EventType
+from sessionlog_handlers.formats.encoding import FEW_BYTES
 from sessionlog_handlers.formats.line import LineFormat
 from sessionlog_handlers.formats.registry import get_format
-from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel
+from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record, severity_name
 from sessionlog_handlers.settings.layouts import FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
 
@@ -21,15 +22,16 @@ TERMINAL_EVENTS = frozenset({"output", "input", "resize", "header", "exit", "gap
 _FULL_RANK = SessionLevel.FULL.rank
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     """
-    Where one event goes at one session level.
+    Where one event goes at one session level. Compared by identity; in a queue, invisible to the garbage collector.
 
     Args:
         event: The event's name.
 
         type: What the catalogue says of it; for ordinary records a type of their class.
+
+        level: The severity's word.
 
         files: The layout's files that take it, by number.
 
@@ -42,16 +44,32 @@ class Route:
         sampled: The share of it that is kept, below 1.0 only where sampling is on.
 
         layout: The layout that the files are counted in.
+
+        format: The one format that these files need, or None where they need several.
+
+        clocked: Whether a format stores the time since the session's start.
+
+        quick: The most bytes of an event's encoded fields that need no second look, 0 if they always do.
+
+        rare: Whether its class is one of the rare ones, of which others than the session's files are told.
+
+        waits: Whether the caller of this rare audited event waits for its line to be on the disk.
     """
 
     event: str
     type: EventType
+    level: str
     files: tuple[int, ...]
     formats: tuple[int, ...]
     priority: int
     durable: bool
     sampled: float
     layout: Layout
+    format: LineFormat | None
+    clocked: bool
+    quick: int
+    rare: bool
+    waits: bool
 
 
 class RouteTable:
@@ -70,23 +88,49 @@ class RouteTable:
         self.level = level
         self.severity = severity
         self._plan = plan
-        self._events: dict[str, Route | None] = {}
-        self.ordinary: tuple[Route | None, ...] = tuple(
-            self._ordinary(rank_level) for rank_level in LEVELS_BY_RANK
-        )  # by the record's class, as a rank
+        self.layout = plan.settings.layout
+        self.events: dict[str, Route | None] = {}  # known by now; for others see `event`
+        self.ordinary: dict[int, Route | None] = {}  # by the record's number, known by now; for others see `record`
+        self._leveled: dict[tuple[Route, str], Route] = {}  # a record's own severity instead of the event's
 
     def event(self, name: str) -> Route | None:
         """
         The route of that event, or None if no file takes it.
         """
         try:
-            return self._events[name]
+            return self.events[name]
         except KeyError:
             known = self._plan.catalogue.get(name)
             route = self._route(known, self._priority(known), self._plan.sampling.get(name, 1.0))
-            if known.name in self._plan.catalogue.types or len(self._events) < self._plan.max_names:
-                self._events[name] = route
+            if known.name in self._plan.catalogue.types or len(self.events) < self._plan.max_names:
+                self.events[name] = route
             return route
+
+    def record(self, levelno: int, event: str | None = None) -> Route | None:
+        """
+        The route of a record of that number, which may name an *event*; None if no file takes it.
+        """
+        route = self.event(event) if event else self._ordinary(levelno)
+        level = severity_name(levelno)
+        if route is not None and route.level != level:
+            known = self._leveled.get((route, level))
+            if known is None:
+                known = msgspec.structs.replace(route, level=level)
+                if len(self._leveled) < self._plan.max_names:
+                    self._leveled[route, level] = known
+            route = known
+        if not event and len(self.ordinary) < self._plan.max_names:
+            self.ordinary[levelno] = route
+        return route
+
+    def like(self, route: Route) -> Route | None:
+        """
+        Another table's route for the same kind of line, as this table has it.
+        """
+        if route.event == ORDINARY_RECORD:
+            return self.record(route.type.severity)
+        found = self.event(route.event)
+        return found and msgspec.structs.replace(found, level=route.level)
 
     @staticmethod
     def _priority(event: EventType) -> int:
@@ -96,10 +140,12 @@ class RouteTable:
             return SHED_LAST
         return SHED_PROMPTS if event.session_level is SessionLevel.PROMPTS else SHED_SIGNALS
 
-    def _ordinary(self, record_class: SessionLevel) -> Route | None:
-        # The severity of an ordinary record is its own; whoever uses the route compares it with the threshold.
+    def _ordinary(self, levelno: int) -> Route | None:
+        if levelno < self.severity:
+            return None
+        record_class = LEVELS_BY_RANK[rank_of_record(levelno)]
         by_class = {SessionLevel.FULL: SHED_DEBUG, SessionLevel.PROMPTS: SHED_PROMPTS}
-        passing = EventType("log", record_class, severity=max(self.severity, record_class.number))
+        passing = EventType(ORDINARY_RECORD, record_class, severity=levelno)
         return self._route(passing, by_class.get(record_class, SHED_SIGNALS), 1.0)
 
     def _route(self, event: EventType, priority: int, sampled: float) -> Route | None:
@@ -110,8 +156,28 @@ class RouteTable:
             return None
         if settings.single_file:
             files = (0,)  # they all are that one, and each event stands in it once
-        formats = tuple(dict.fromkeys(self._plan.format_of_file[index] for index in files))
-        return Route(event.name, event, files, formats, priority, self._durable(event), sampled, settings.layout)
+        plan = self._plan
+        formats = tuple(dict.fromkeys(plan.format_of_file[index] for index in files))
+        single = plan.formats[formats[0]] if len(formats) == 1 else None
+        clocked = any(plan.formats[index].clocked for index in formats)
+        is_rare = event.session_level is not SessionLevel.FULL
+        is_simple = single is not None and not clocked and sampled >= 1.0
+        return Route(
+            event=event.name,
+            type=event,
+            level=event.level,
+            files=files,
+            formats=formats,
+            priority=priority,
+            durable=self._durable(event),
+            sampled=sampled,
+            layout=settings.layout,
+            format=single,
+            clocked=clocked,
+            quick=min(single.simple_bytes(event.name), FEW_BYTES) if single is not None and is_simple else 0,
+            rare=is_rare,
+            waits=is_rare and event.audit is not None and settings.audit_durability == "sync",
+        )
 
     def _durable(self, event: EventType) -> bool:
         return event.durable or (event.audit is not None and self._plan.settings.audit_durability != "none")
@@ -148,6 +214,7 @@ class Plan:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.layout = settings.layout
         self.catalogue = EventCatalogue(settings.events)
         self.sampling = dict(settings.sampling)
         names = tuple(dict.fromkeys(spec.format for spec in settings.layout.files))

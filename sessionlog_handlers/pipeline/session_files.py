@@ -9,19 +9,20 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any
 
-from sessionlog_handlers.formats.line import Fields, Head, Payload
-from sessionlog_handlers.pipeline.channel import Channel, Entry
+from sessionlog_handlers.pipeline.channel import Channel, Entry, entry_size
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.routes import Route
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.shared import Shared
+from sessionlog_handlers.settings.layouts import Layout
 
 FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
 LONGEST_RETRY = 5.0
+OWN = 0  # the number that our own lines have instead of a session's
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
 
 
@@ -53,23 +54,6 @@ class Pending:
         self.durable = False
 
 
-class Said(NamedTuple):
-    """
-    A line of our own that waits for the session's place on the disk.
-
-    Args:
-        event: The event's name.
-
-        data: Its named fields.
-
-        created: Seconds since the epoch.
-    """
-
-    event: str
-    data: Mapping[str, Any]
-    created: float
-
-
 class SessionFiles:
     """
     The files of one session, as the listener's thread sees them.
@@ -91,15 +75,15 @@ class SessionFiles:
         "_inherited",
         "_pending",
         "_retry",
+        "_says",
         "_shared",
         "_start",
-        "_waiting",
         "after",
         "channel",
         "claimed",
         "dropped",
         "end",
-        "held",
+        "entries",
         "is_over",
         "last_used",
         "lock",
@@ -122,10 +106,10 @@ class SessionFiles:
         self._begin = begin
         self._inherited = inherited
         self._pending: dict[int, Pending] = {}
-        self._waiting: list[Entry | Said] = []  # came before the session's place on the disk could be had
+        self.entries: list[Entry] = []  # no lines yet; the router puts them here
+        self._says = False  # some of them are lines of our own
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
-        self.held = 0  # bytes of lines and entries that wait
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
         self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
@@ -143,68 +127,97 @@ class SessionFiles:
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
-    def add(self, entry: Entry) -> None:
-        """
-        Take an entry: make its line and put it before the files that it goes to.
-        """
-        if not self.claimed:
-            self._waiting.append(entry)
-            self.held += _entry_size(entry)
-            return
-        self._write_down(entry.route, entry.created, entry.level, entry.payload, entry.elapsed, counts=1)
-
     def say(self, event: str, data: Mapping[str, Any], created: float = 0.0) -> None:
         """
         Add a line of our own, such as ``log_rotated``. It is not counted as an entry.
         """
-        created = created or time.time()
-        if not self.claimed:
-            self._waiting.append(Said(event, data, created))
-            return
         # By the settings that are in force here: on the callers' side newer ones may be.
         plan = self._shared.plan
         route = plan.table(self.channel.session_level, self.channel.severity).event(event)
         if route is not None:
-            formats = plan.formats
-            payload = [formats[index].fields(event, data) for index in route.formats]
-            self._write_down(route, created, route.type.level, payload, 0.0, counts=0)
+            payloads = tuple(plan.formats[index].fields(event, data) for index in route.formats)
+            fields, tail = payloads[0] if len(payloads) == 1 else (payloads, b"")
+            self.entries.append((OWN, route, created or time.time(), fields, tail, 0.0))
+            self._says = True
 
-    def _write_down(
-        self,
-        route: Route,
-        created: float,
-        level: str,
-        payload: Payload | list[Fields],
-        elapsed: float,
-        counts: int,
-    ) -> None:
-        """Number the line, make it once for each format, and put it before the files that it goes to."""
-        head = Head(created, level, self.channel.id, route.event, self.seq + 1, self.pid, elapsed)
-        formats = self._shared.plan.formats
-        parts = payload if isinstance(payload, list) else [payload] * len(route.formats)
+    def settle(self) -> None:
+        """
+        Make the lines of what came, and put them before the files that they go to.
+        """
+        entries, self.entries = self.entries, []
+        routes = {entry[1] for entry in entries}
+        layout = self._shared.settings.layout
+        if any(route.layout is not layout and route.layout != layout for route in routes):
+            entries = self._leave_out_others(entries, layout)
+        if len({route.formats for route in routes}) == 1:
+            self._put_down(entries)
+        else:
+            for _, run in groupby(entries, key=lambda entry: entry[1].formats):
+                self._put_down([*run])
+        self._says = False
+
+    def _leave_out_others(self, entries: list[Entry], layout: Layout) -> list[Entry]:
+        """Count what was frozen for files that there are no more as lost, and give the rest."""
+        kept = [entry for entry in entries if entry[1].layout == layout]
+        lost = sum(1 for entry in entries if entry[0] != OWN) - sum(1 for entry in kept if entry[0] != OWN)
+        if lost:
+            self._shared.count_lost(self.channel, "reconfigured", lost)
+        return kept
+
+    def _put_down(self, entries: list[Entry]) -> None:
+        """Number a run of entries for the same formats, make their lines, and spread them over the files."""
+        if not entries:
+            return
         try:
-            lines = {
-                index: formats[index].assemble(head, part) for index, part in zip(route.formats, parts, strict=True)
-            }
+            lines = self._make_lines(entries)
         except BaseException as error:
             # One entry must not take others along, and nothing may silence the log of a whole application.
-            self._shared.entry_failed(self.channel, error, counts)
+            if len(entries) == 1:
+                self._shared.entry_failed(self.channel, error, int(entries[0][0] != OWN))
+            else:
+                for entry in entries:
+                    self._put_down([entry])
             return
-        self.seq += 1
-        self._spread(route, lines, counts)
+        self.seq += len(entries)
+        self._spread(entries, lines)
 
-    def _spread(self, route: Route, lines: dict[int, bytes], counts: int) -> None:
-        format_of_file = self._shared.plan.format_of_file
-        for index in route.files:
+    def _make_lines(self, entries: list[Entry]) -> dict[int, list[bytes]]:
+        """The lines of a run of entries, once for each of their formats."""
+        formats = entries[0][1].formats
+        lines: dict[int, list[bytes]] = {}
+        for place, index in enumerate(formats):
+            parts = entries
+            if len(formats) > 1:
+                parts = [
+                    (number, route, created, *((data, None) if tail is None else data[place]), elapsed)
+                    for number, route, created, data, tail, elapsed in entries
+                ]
+            line_format = self._shared.plan.formats[index]
+            lines[index] = line_format.assemble_all(parts, self.channel.id, self.pid, self.seq + 1)
+        return lines
+
+    def _spread(self, entries: list[Entry], lines: dict[int, list[bytes]]) -> None:
+        routes = {entry[1] for entry in entries}
+        for index in sorted({index for route in routes for index in route.files}):
+            takers = {route for route in routes if index in route.files}
+            counting = {route for route in takers if route.files[0] == index}
+            given = lines[self._shared.plan.format_of_file[index]]
+            taken = entries
+            if len(takers) < len(routes):
+                given = [line for line, entry in zip(given, entries, strict=True) if entry[1] in takers]
+                taken = [entry for entry in entries if entry[1] in takers]
+            if not counting:
+                counts = bytes(len(given))
+            elif self._says or len(counting) < len(takers):
+                counts = bytes(entry[0] != OWN and entry[1] in counting for entry in taken)
+            else:
+                counts = b"\1" * len(given)
             pending = self._pending.get(index)
             if pending is None:
                 pending = self._pending[index] = Pending()
-            line = lines[format_of_file[index]]
-            self.held += len(line)
-            pending.lines.append(line)
-            pending.counts.append(counts)
-            pending.durable |= route.durable
-            counts = 0
+            pending.lines += given
+            pending.counts += counts
+            pending.durable |= any(route.durable for route in takers)
 
     def tell_losses(self) -> None:
         """
@@ -235,7 +248,7 @@ class SessionFiles:
         Write what is pending, under the session's lock.
         """
         self.last_used = time.monotonic()
-        if self._inherited and self.end is not None and not self.claimed and not self._waiting:
+        if self._inherited and self.end is not None and not self.claimed and not self.entries:
             return Outcome.OVER  # a parent's session in which this process had nothing to say
         lock = self.lock
         locked = lock.acquire()
@@ -289,18 +302,13 @@ class SessionFiles:
         # First: until others can know that the session runs here, nothing is written, and the place is looked at anew.
         self._save_metadata(self._shared.lease_name)
         self.claimed = self._shared.lease_name
+        waiting, self.entries = self.entries, []
         if first:
             if found.crashed:
                 self.say("session_crashed", found.crashed)
             if not found.goes_on:
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
-        waiting, self._waiting = self._waiting, []
-        self.held -= sum(map(_entry_size, waiting))
-        for item in waiting:
-            if isinstance(item, Said):
-                self.say(*item)
-            else:
-                self.add(item)
+        self.entries += waiting
         return True
 
     def _refuse(self) -> None:
@@ -312,6 +320,8 @@ class SessionFiles:
 
     def _write_rounds(self, locked: bool) -> None:
         for _ in range(ROUNDS):
+            if self.entries:
+                self.settle()
             if not self._pending:
                 return
             error: OSError | None = None
@@ -340,10 +350,10 @@ class SessionFiles:
             if pending.durable:
                 self._shared.syncer.add(path, new=writer.is_new)
                 writer.is_new = False
-        self.held -= sum(map(len, pending.lines[:done]))
-        del pending.lines[:done], pending.counts[:done]
-        if not pending.lines:
+        if done == len(pending.lines):
             del self._pending[index]
+        else:
+            del pending.lines[:done], pending.counts[:done]
         if writer.rotated:
             self._note_rotation(path, writer.rotated)
             writer.rotated = []
@@ -370,24 +380,30 @@ class SessionFiles:
     @property
     def waiting_entries(self) -> int:
         """How many entries wait to be written."""
-        return sum(isinstance(item, Entry) for item in self._waiting) + sum(
+        return sum(entry[0] != OWN for entry in self.entries) + sum(
             sum(pending.counts) for pending in self._pending.values()
+        )
+
+    @property
+    def held(self) -> int:
+        """The bytes of what waits."""
+        return sum(_size(entry) for entry in self.entries) + sum(
+            sum(map(len, pending.lines)) for pending in self._pending.values()
         )
 
     def trim(self, excess: int) -> int:
         """
         Give up the newest entries until *excess* bytes are free, count them as lost, and give their number.
         """
-        lost = lines = 0
-        before = self.held
-        while self._waiting and before - self.held < excess:
-            item = self._waiting.pop()
-            self.held -= _entry_size(item)
-            lost += isinstance(item, Entry)
-            lines += isinstance(item, Said)
+        lost = lines = freed = 0
+        while self.entries and freed < excess:
+            entry = self.entries.pop()
+            freed += _size(entry)
+            lost += entry[0] != OWN
+            lines += entry[0] == OWN
         for pending in self._pending.values():
-            while pending.lines and before - self.held < excess:
-                self.held -= len(pending.lines.pop())
+            while pending.lines and freed < excess:
+                freed += len(pending.lines.pop())
                 counted = pending.counts.pop()
                 lost += counted
                 lines += not counted
@@ -418,10 +434,5 @@ class SessionFiles:
         self._save_metadata()
 
 
-def _entry_size(item: Entry | Said) -> int:
-    if isinstance(item, Said):
-        return 0
-    payload = item.payload
-    if isinstance(payload, Fields):
-        return payload.size
-    return sum(part.size for part in payload) if isinstance(payload, list) else len(payload)
+def _size(entry: Entry) -> int:
+    return entry_size(entry[3], entry[4])

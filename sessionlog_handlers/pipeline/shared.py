@@ -136,7 +136,8 @@ class Shared:
         """
         An entry could not be made a line, for a reason that is nobody's fault but ours.
         """
-        self.count_lost(channel, "error", entries)
+        if entries:
+            self.count_lost(channel, "error", entries)
         self.reporter.report(f"write {type(error).__name__}", f"an entry could not be written: {safe_repr(error):.200}")
 
     @property

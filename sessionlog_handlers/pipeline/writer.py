@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate, islice, takewhile
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
@@ -17,7 +18,7 @@ from sessionlog_handlers.pipeline.rotation import RotationPolicy, make_room
 
 class Descriptor:
     """
-    What concurrent-log-handler's stale check wants of a stream, on a bare descriptor: no buffer, so nothing to lose.
+    What concurrent-log-handler wants of a stream, on a bare descriptor: no buffer, so nothing to lose.
     """
 
     __slots__ = ("_number",)
@@ -56,7 +57,7 @@ class Writer(ConcurrentRotatingFileHandler):
     """
     A log file that several processes append to and rotate.
 
-    It takes its stale check, its naming and its `namer` and `rotator` hooks from concurrent-log-handler, but is not
+    It takes its naming and its `namer` and `rotator` hooks from concurrent-log-handler, but is not
     registered with `logging`: the listener makes and closes writers, and must never wait for `logging`'s locks.
     The caller holds the file's lock; a writer has none of its own.
 
@@ -108,6 +109,7 @@ class Writer(ConcurrentRotatingFileHandler):
         self._before_rotation = before_rotation
         self.is_new = False  # the file was empty when it was opened; reset by whoever syncs its directory
         self._end = -1  # the file's size after our last write; another size means that somebody else wrote
+        self._identity = (0, 0)  # the device and the inode of the open file
         self._torn = False
         self._devices = False
         self._open_flags = 0
@@ -149,7 +151,7 @@ class Writer(ConcurrentRotatingFileHandler):
                     stop = self._fitting(lines, done, self.rotation.room(found.st_size))
                 elif rotate:
                     stop = self._fitting(lines, done, self.rotation.room(0))
-                done += self._write(lines[done:stop], found.st_size, locked)
+                done += self._write(lines[done:stop] if stop - done < len(lines) else lines, found.st_size, locked)
                 if self.rotation.when and stat.S_ISREG(found.st_mode):
                     self._keep_time()
                 if done < stop:
@@ -184,14 +186,33 @@ class Writer(ConcurrentRotatingFileHandler):
         """
         Make sure that the right file is open and ends with a line end, and give its state.
         """
-        self._check_stream()
-        if self.stream is None:
+        found = self._state_of_file() if self.stream else None
+        if found is None:
             self._open_file()
-        found = os.fstat(self.descriptor)
+            found = os.fstat(self.descriptor)
+            self._identity = found.st_dev, found.st_ino
         if found.st_size != self._end and stat.S_ISREG(found.st_mode):
             self._torn = found.st_size > 0 and os.pread(self.descriptor, 1, found.st_size - 1) != b"\n"
             self._end = found.st_size
         return found
+
+    def _state_of_file(self) -> os.stat_result | None:
+        """
+        The state of the open file, if it still has its name; else it is closed, since another process rotated it, say.
+        """
+        try:
+            found = os.fstat(self.descriptor)
+            if (found.st_dev, found.st_ino) != self._identity:
+                raise OSError("somebody has closed the descriptor, and it is another file's now")
+        except OSError:
+            self.stream = None  # whoever it belongs to, it is not ours to close
+            return None
+        with suppress(OSError):
+            named = os.stat(self.baseFilename)
+            if (named.st_dev, named.st_ino) == self._identity:
+                return found
+        self.release_file()
+        return None
 
     def _open_file(self) -> None:
         def opened() -> int:
@@ -212,12 +233,10 @@ class Writer(ConcurrentRotatingFileHandler):
     @staticmethod
     def _fitting(lines: Sequence[bytes], start: int, room: int) -> int:
         """The end of the run of lines that fits into *room* bytes; at least one line."""
-        stop = start + 1
-        room -= len(lines[start])
-        while stop < len(lines) and len(lines[stop]) <= room:
-            room -= len(lines[stop])
-            stop += 1
-        return stop
+        if not start and sum(map(len, lines)) <= room:  # most often so
+            return len(lines)
+        ends = accumulate(map(len, islice(lines, start, None)))
+        return start + max(sum(1 for _ in takewhile(lambda end: end <= room, ends)), 1)
 
     def _write(self, lines: Sequence[bytes], size: int, locked: bool) -> int:
         """One write for the run. After a failure in its midst, whole lines stay and the part of one is taken back."""

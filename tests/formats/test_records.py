@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from sessionlog_handlers.formats.records import (
+    STAMPED,
+    TAKEN,
     RecordContent,
     exception_text,
     record_content,
@@ -44,7 +46,7 @@ class TestRecordContent:
         """
         What came in ``extra`` is the data; the session's id and our own marks are not.
         """
-        record = make_record(user="ada", session_id="abc", _sessionlog_taken=True, _private=1)
+        record = make_record(user="ada", session_id="abc", _private=1, **{TAKEN: ("/logs",), STAMPED: True})
         assert record_content(record).data == {"user": "ada", "_private": 1}
 
     def test_after_other_formatters(self) -> None:

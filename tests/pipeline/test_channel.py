@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from sessionlog_handlers.formats.line import Fields
 from sessionlog_handlers.levels import LEVELS_BY_RANK
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.routes import Plan
-from sessionlog_handlers.settings.layouts import LAYOUTS
+from sessionlog_handlers.settings.layouts import LAYOUTS, FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
 
 SPAWNS, SIGNALS, PROMPTS, FULL = LEVELS_BY_RANK
@@ -26,10 +26,12 @@ class Root:
 
     def __init__(self, settings: Settings, most: int = 1_000_000) -> None:
         self.plan = Plan(settings)
+        self.queue = BoundedQueue()
+        self.queue.slot_bytes = 0  # so that every entry comes through `put`
         self.entries: list[tuple[Entry, int]] = []
         self.most = most
 
-    def put(self, entry: Entry, size: int) -> bool:
+    def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
         As the real one.
         """
@@ -62,12 +64,11 @@ class TestEvents:
         before = time.time()
         assert channel.accept_event(channel.table.event("error"), values)
         values["list"].append(2)
-        ((entry, size),) = channel.root.entries
-        assert isinstance(entry.payload, Fields)
-        assert entry.payload.data == b'{"list":[1]}'
-        assert before <= entry.created <= time.time()
-        assert (entry.level, entry.route.event) == ("error", "error")
-        assert size > entry.payload.size
+        (((number, route, created, data, tail, elapsed), size),) = channel.root.entries
+        assert (number, data, tail, elapsed) == (channel.number, b'{"list":[1]}', b"", 0.0)
+        assert before <= created <= time.time()
+        assert (route.level, route.event) == ("error", "error")
+        assert size > len(data)
 
     def test_refused(self):
         """
@@ -83,12 +84,14 @@ class TestEvents:
         """
         A terminal's bytes are not copied, and carry the time since the start.
         """
-        channel = _channel()
+        channel = _channel(layout=LAYOUTS["terminal"])
+        channel.started -= 2.0
         content = bytes(range(256))
         assert channel.accept_bytes(channel.table.event("output"), content)
-        ((entry, size),) = channel.root.entries
-        assert entry.payload is content
-        assert 0 <= entry.elapsed < 5
+        (((_, _, _, data, tail, elapsed), size),) = channel.root.entries
+        assert data is content
+        assert tail is None
+        assert 2 <= elapsed < 7
         assert size >= 256
 
     def test_one_payload_a_format(self):
@@ -98,9 +101,19 @@ class TestEvents:
         channel = _channel(layout=LAYOUTS["terminal"])
         channel.accept_bytes(channel.table.event("input"), b"x")
         channel.accept_event(channel.table.event("completion"), {"a": 1})
-        entries = [entry for entry, _ in channel.root.entries]
-        assert entries[0].payload == b"x"
-        assert isinstance(entries[1].payload, Fields)
+        (terminal, event) = [entry for entry, _ in channel.root.entries]
+        assert terminal[3:5] == (b"x", None)
+        assert event[3:5] == (b'{"a":1}', b"")
+
+    def test_several_formats(self):
+        """
+        An event whose files have several formats is frozen once for each of them.
+        """
+        files = (FileSpec("{id}/a", "jsonl", "level"), FileSpec("{id}/b", "text", "level"))
+        channel = _channel(layout=Layout("custom", files))
+        channel.accept_event(channel.table.event("completion"), {"a": 1})
+        ((entry, _),) = channel.root.entries
+        assert entry[3] == ((b'{"a":1}', b""), (b"sessionlog.session: completion a=1", b""))
 
 
 class TestRecords:
@@ -134,8 +147,8 @@ class TestRecords:
         channel = _channel(SIGNALS)
         assert channel.accept_record(_record(logging.DEBUG, event="completion", event_data={"a": 1}))
         ((entry, _),) = channel.root.entries
-        assert (entry.route.event, entry.level) == ("completion", "debug")
-        assert b'"a":1' in entry.payload.data
+        assert (entry[1].event, entry[1].level) == ("completion", "debug")
+        assert entry[3] == b'{"a":1}'
 
     @pytest.mark.parametrize("event", ["", None, 3, ["x"]])
     def test_event_that_is_no_name(self, event):
@@ -144,7 +157,7 @@ class TestRecords:
         """
         channel = _channel(SIGNALS)
         assert channel.accept_record(_record(logging.ERROR, event=event))
-        assert channel.root.entries[0][0].route.event == "log"
+        assert channel.root.entries[0][0][1].event == "log"
 
     def test_own_time(self):
         """
@@ -152,7 +165,7 @@ class TestRecords:
         """
         channel = _channel()
         channel.accept_record(_record(created=1_700_000_000.5))
-        assert channel.root.entries[0][0].created == 1_700_000_000.5
+        assert channel.root.entries[0][0][2] == 1_700_000_000.5
 
     def test_content_is_no_obstacle(self):
         """
@@ -162,7 +175,7 @@ class TestRecords:
         record = _record(message="%d items")
         record.args = ("many",)
         assert channel.accept_record(record)
-        assert b"many" in channel.root.entries[0][0].payload.tail
+        assert b"many" in channel.root.entries[0][0][4]
 
 
 class TestSampling:
@@ -212,12 +225,12 @@ class TestLevelChanges:
             sys.setswitchinterval(before)
         assert errors == 2000
         assert len(channel.root.entries) == 2000 + taken
-        assert {entry.route.files for entry, _ in channel.root.entries} == {(0,)}
+        assert {entry[1].files for entry, _ in channel.root.entries} == {(0,)}
 
 
 def test_entries_do_not_burden_the_collector():
     """
-    What waits in the queue holds no dictionaries and no objects of the app.
+    What waits in the queue holds no objects of the app, and once the garbage collector has seen it, it looks no more.
     """
 
     class OfTheApp:
@@ -227,3 +240,5 @@ def test_entries_do_not_burden_the_collector():
     channel.accept_event(channel.table.event("error"), {"object": OfTheApp()})
     gc.collect()
     assert not [found for found in gc.get_objects() if type(found) is OfTheApp]
+    ((entry, _),) = channel.root.entries
+    assert not gc.is_tracked(entry)

@@ -122,14 +122,14 @@ class TestSink:
         sizes = []
         listener = BatchingQueueListener(queue, sink=lambda batch: sizes.append(len(batch)), linger=0.2)
         listener.start()
-        wait_until(lambda: queue._asleep)
+        wait_until(lambda: listener.is_running and queue.consumer is not None and queue.idle)
         for number in range(50):
             queue.put(number, SHED_LAST, 1)
             time.sleep(0.0005)
         listener.stop()
         assert sizes[0] == 50
         for number in range(BATCH + 5):
-            queue.put(number, SHED_LAST, 1)
+            queue.put_always(number)
         sizes.clear()
         listener.drain()
         assert sizes == [BATCH, 5]
@@ -141,7 +141,7 @@ class TestSink:
         times = []
         listener = BatchingQueueListener(queue, sink=lambda batch: batch and times.append(time.monotonic()), linger=0.1)
         listener.start()
-        wait_until(lambda: queue._asleep)
+        wait_until(lambda: listener.is_running and queue.consumer is not None and queue.idle)
         start = time.monotonic()
         queue.put("item", SHED_LAST, 1)
         wait_until(lambda: times)

@@ -264,12 +264,13 @@ class TestWaking:
         woken = []
 
         def consume() -> None:
+            queue.attend(threading.get_ident())
             queue.sleep(10)
             woken.append(queue.take(10))
 
         thread = threading.Thread(target=consume)
         thread.start()
-        wait_until(lambda: queue._asleep)
+        wait_until(lambda: queue.consumer is not None and queue.idle)
         queue.put("item", SHED_FULL, 1)
         thread.join(5)
         assert woken == [["item"]]
@@ -292,6 +293,7 @@ class TestWaking:
         Ordinary wakes don't end the gathering of a batch; an urgent one does.
         """
         queue: BoundedQueue[object] = BoundedQueue(16)
+        queue.attend(threading.get_ident())
         queue.wake()
         start = time.monotonic()
         queue.gather(0.05)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from sessionlog_handlers.events import BUILTIN_EVENTS, EventType
@@ -52,8 +54,9 @@ class TestLevels:
         Ordinary records are taken by their class; a log at spawns has those of class spawns only.
         """
         table = Plan(Settings()).table(level, 0)
-        assert [route is not None for route in table.ordinary] == [True] * takes + [False] * (4 - takes)
-        assert {route.files for route in table.ordinary if route} == {(LOG,)}
+        routes = [table.record(level.number) for level in LEVELS_BY_RANK]
+        assert [route is not None for route in routes] == [True] * takes + [False] * (4 - takes)
+        assert {route.files for route in routes if route} == {(LOG,)}
 
 
 class TestSeverity:
@@ -119,7 +122,8 @@ class TestPriorities:
         Ordinary records go by their class: debug, then info, then the rest.
         """
         table = Plan(Settings()).table(FULL, 0)
-        assert [route.priority for route in table.ordinary] == [SHED_SIGNALS, SHED_SIGNALS, SHED_PROMPTS, SHED_DEBUG]
+        routes = [table.record(number) for number in (SPAWNS.number, logging.ERROR, logging.INFO, logging.DEBUG)]
+        assert [route.priority for route in routes] == [SHED_SIGNALS, SHED_SIGNALS, SHED_PROMPTS, SHED_DEBUG]
 
 
 class TestLayouts:
@@ -166,7 +170,7 @@ class TestLayouts:
         """
         table = Plan(Settings(enabled=False)).table(FULL, 0)
         assert table.event("error") is None
-        assert table.ordinary == (None,) * 4
+        assert [table.record(number) for number in (10, 20, 26, 50)] == [None] * 4
 
 
 class TestTables:
@@ -191,7 +195,7 @@ class TestTables:
             with pytest.warns(SessionLogWarning):
                 route = table.event(f"unknown{number}")
             assert (route.event, route.files, route.priority) == (f"unknown{number}", (LOG,), SHED_SIGNALS)
-        assert len(table._events) == 3
+        assert len(table.events) == 3
 
     def test_sampling(self):
         """

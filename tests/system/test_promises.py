@@ -441,14 +441,14 @@ class TestFailingParts:
         """
         An exception of any kind in the listener costs the entry it came with, which is counted and reported.
         """
-        assemble = JsonLinesFormat.assemble
+        assemble_all = JsonLinesFormat.assemble_all
 
-        def failing(self, head, payload):
-            if b"poison" in payload[0]:
+        def failing(self, entries, *others):
+            if any(b"poison" in entry[3] for entry in entries):
                 raise error
-            return assemble(self, head, payload)
+            return assemble_all(self, entries, *others)
 
-        monkeypatch.setattr(JsonLinesFormat, "assemble", failing)
+        monkeypatch.setattr(JsonLinesFormat, "assemble_all", failing)
         handler = SessionHandler(tmp_path, session_level="full")
         with start_session("s") as session:
             for number in range(100):
