@@ -67,6 +67,19 @@ def _call_with_names(call: Call, first: str, items: Iterable[Any]) -> None:
         call(first, **fields)
 
 
+def _time_with_argument(call: Call, first: str, items: Iterable[Any], took: array[int]) -> None:
+    clock = time.perf_counter_ns
+    for at, item in enumerate(items):
+        start = clock()
+        call(first, item)
+        took[at] = clock() - start
+
+
+def _call_with_argument(call: Call, first: str, items: Iterable[Any]) -> None:
+    for item in items:
+        call(first, item)
+
+
 def _time_with_item(call: Call, first: str, items: Iterable[Any], took: array[int]) -> None:
     clock = time.perf_counter_ns
     for at, item in enumerate(items):
@@ -80,9 +93,13 @@ def _call_with_item(call: Call, first: str, items: Iterable[Any]) -> None:
         call(item)
 
 
-EXTRA = Style(_time_with_extra, _call_with_extra)  # call("first", extra={…})
-NAMED = Style(_time_with_names, _call_with_names)  # call("first", name=…, …)
-SINGLE = Style(_time_with_item, _call_with_item)  # call(item)
+# By the words of `workload.Logging.style`.
+STYLES = {
+    "extra": Style(_time_with_extra, _call_with_extra),
+    "names": Style(_time_with_names, _call_with_names),
+    "argument": Style(_time_with_argument, _call_with_argument),
+    "item": Style(_time_with_item, _call_with_item),
+}
 
 
 def percentile(values: Sequence[float], share: float) -> float:

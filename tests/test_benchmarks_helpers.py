@@ -122,9 +122,10 @@ class TestMeter:
     @pytest.mark.parametrize(
         ("style", "expected"),
         [
-            ("EXTRA", (("done",), {"extra": {"number": 2}})),
-            ("NAMED", (("done",), {"number": 2})),
-            ("SINGLE", (({"number": 2},), {})),
+            ("extra", (("done",), {"extra": {"number": 2}})),
+            ("names", (("done",), {"number": 2})),
+            ("argument", (("done", {"number": 2}), {})),
+            ("item", (({"number": 2},), {})),
         ],
     )
     def test_style_says_how_the_call_is_written(self, style, expected):
@@ -136,7 +137,7 @@ class TestMeter:
         def call(*arguments, **named):
             seen.append((arguments, named))
 
-        chosen = getattr(calls, style)
+        chosen = calls.STYLES[style]
         took = array("q", [0, 0])
         chosen.time_each(call, "done", [{"number": 1}, {"number": 2}], took)
         chosen.call_all(call, "done", [{"number": 2}])
@@ -150,7 +151,9 @@ class TestMeter:
         """
         seen = []
         drained = []
-        meter = calls.Meter(calls.SINGLE, seen.append, "", lambda number: number, lambda: drained.append(len(seen)))
+        meter = calls.Meter(
+            calls.STYLES["item"], seen.append, "", lambda number: number, lambda: drained.append(len(seen))
+        )
         meter.warm_up(10)
         bursts = meter.bursts(threads, 3, 20)
         meter.mean(2, 20)
