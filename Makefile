@@ -17,7 +17,7 @@ endif
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage lint format types bench bench-quick docs test-all-pythons wheel-test check clean
+.PHONY: help demo test coverage lint format types bench bench-quick bench-report docs test-all-pythons wheel-test check clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:  # tests that measure time want the machine for themselves
@@ -51,6 +51,9 @@ bench: $(VENV)/.bench  ## how fast it is, beside other loggers and the least tha
 
 bench-quick: $(VENV)/.bench  ## the benchmarks with tiny sizes: whether every line lands, and no times
 	@for topic in $(TOPIC); do $(BIN)/python benchmarks/bench_$$topic.py --quick $(ARGS) || exit 1; echo; done
+
+bench-report: $(VENV)/.tools  ## write the results of the benchmarks into the documentation
+	@$(BIN)/python benchmarks/report.py $(ARGS)
 
 docs: $(VENV)/.tools  ## the tests of the documentation
 	@$(BIN)/python -P -m pytest tests/test_docs.py $(ARGS)
