@@ -15,16 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import harness
 from calls import STYLES, Meter
 from floors import CALL_FLOORS
 from lines import check_numbers
-from ours import FULL_EVENT, OURS, output_of
+from ours import OURS
 from peers import PEERS
 from topic import Figure, Options, Run, Size, Topic, Variant
-from workload import Builder, Logging, Place, nothing
+from workload import Builder, Place
 
 MANY = 4  # threads
 SPREAD = ("p50", "p99", "p99.9", "longest")
@@ -35,38 +34,6 @@ NOTHING, OBVIOUS = "handler that does nothing", "obvious stack"
 # Two threads that log wait for each other for ever: https://github.com/microsoft/picologging/issues/207
 ONE_THREAD_ONLY = ("picologging",)
 LEFT_OUT = ("Logbook threaded",)  # it can only be emptied by closing it
-
-
-class Empty:
-    """
-    Methods that do nothing, with the arguments of a session's.
-    """
-
-    def output(self, content: bytes) -> None:
-        """Take bytes."""
-
-    def event(self, name: str, /, **data: Any) -> None:
-        """Take a name and fields."""
-
-
-def empty_output(place: Place) -> Logging:
-    """An empty method that takes some bytes."""
-    return Logging(nothing_of, nothing, nothing, tuple, Empty().output, "item", item=output_of)
-
-
-def empty_event(place: Place) -> Logging:
-    """An empty method that takes a name and five fields."""
-    return Logging(nothing_of, nothing, nothing, tuple, Empty().event, "names", FULL_EVENT)
-
-
-def nothing_of(number: int) -> None:
-    """What these log."""
-
-
-EMPTY_METHODS = (
-    Builder("empty method, bytes", empty_output, "floor"),
-    Builder("empty method, fields", empty_event, "floor"),
-)
 
 
 def measure(builder: Builder) -> Run:
@@ -145,7 +112,7 @@ TOPIC = Topic(
     __doc__,
     tuple(
         Variant(builder.name, measure(builder), builder.kind, builder.needs)
-        for builder in (*OURS, *PEERS, *CALL_FLOORS, *EMPTY_METHODS)
+        for builder in (*OURS, *PEERS, *CALL_FLOORS)
         if builder.name not in LEFT_OUT
     ),
     tuple(_figures()),

@@ -8,12 +8,13 @@ import logging
 import os
 import time
 from collections import deque
+from typing import Any
 
 import msgspec
 
 from lines import json_numbers
 from peers import call_with_extra, extra_of, through
-from workload import MESSAGE, NAME, Builder, Logging, Place, fields_of, nothing, session_names
+from workload import COMMAND, MESSAGE, NAME, Builder, Logging, Place, fields_of, nothing, session_names
 
 BATCH = 1000  # lines
 
@@ -54,6 +55,18 @@ class NothingHandler(logging.Handler):
         pass
 
 
+class Empty:
+    """
+    Methods that do nothing, with the arguments of a session's.
+    """
+
+    def output(self, content: bytes) -> None:
+        """Take bytes."""
+
+    def event(self, name: str, /, **data: Any) -> None:
+        """Take a name and fields."""
+
+
 def handler_that_does_nothing(place: Place) -> Logging:
     """A logging call into a handler whose ``emit`` is empty."""
     logger = through(NothingHandler())
@@ -66,6 +79,19 @@ def deque_append(place: Place) -> Logging:
     append = waiting.append
     line = _ready_lines(Place(place.directory, 1, 1))[0]
     return Logging(lambda number: append(line), nothing, waiting.clear, tuple, append, "item", item=lambda number: line)
+
+
+def empty_output(place: Place) -> Logging:
+    """An empty method that takes some bytes."""
+    output = Empty().output
+    content = COMMAND.encode()
+    return Logging(lambda number: output(content), nothing, nothing, tuple, output, "item", item=lambda number: content)
+
+
+def empty_event(place: Place) -> Logging:
+    """An empty method that takes a name and five fields."""
+    event = Empty().event
+    return Logging(lambda number: event(NAME, **fields_of(number)), nothing, nothing, tuple, event, "names")
 
 
 def write_one(place: Place) -> Logging:
@@ -164,4 +190,6 @@ FLOORS: tuple[Builder, ...] = (
 CALL_FLOORS: tuple[Builder, ...] = (
     Builder("handler that does nothing", handler_that_does_nothing, "floor"),
     Builder("deque.append", deque_append, "floor"),
+    Builder("empty method, bytes", empty_output, "floor"),
+    Builder("empty method, fields", empty_event, "floor"),
 )
