@@ -30,6 +30,7 @@ import results
 from topic import BenchmarkError, Options, Topic, Variant
 
 CHILD_TIMEOUT = 900  # seconds
+BUSY = 10  # percent of all cores
 TOLD = 2000  # characters of what a failing child said last
 
 # What would set the sessions' levels from outside.
@@ -116,6 +117,8 @@ def _run(topic: Topic, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix=f"bench-{topic.name}-", dir=arguments.directory) as place:
         directory = Path(place)
         about = machine.describe(directory)
+        if float(about["busy_percent"]) > BUSY and not arguments.quick:
+            print(f"others use {about['busy_percent']} % of the machine: expect rounds far apart", file=sys.stderr)
         outcomes = results.summarize(topic, run_rounds(topic, names, rounds, options, directory))
     sizes = ", ".join(f"{name} {value:,}" for name, value in options.items())
     print(

@@ -26,6 +26,9 @@ DISTRIBUTIONS = (
 )
 
 
+SAMPLE = 0.3  # seconds that show what others do with the machine
+
+
 def python_minor() -> str:
     """The key of this Python's results, such as ``3.11``."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -36,9 +39,9 @@ def python_name() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
-def describe(directory: Path) -> dict[str, str | int]:
+def describe(directory: Path) -> dict[str, str | int | float]:
     """
-    The machine, and the filesystem of the directory that is written to.
+    The machine, how much of it others use at the moment, and the filesystem of the directory that is written to.
     """
     return {
         "cpu": cpu_model(),
@@ -46,6 +49,7 @@ def describe(directory: Path) -> dict[str, str | int]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "kernel": f"{platform.system()} {platform.release()}",
         "filesystem": filesystem(directory),
+        "busy_percent": psutil.cpu_percent(SAMPLE),
     }
 
 
