@@ -95,6 +95,11 @@ CALLER = (
     ),
 )
 
+DISABLED = (
+    Bar("`session.output`, refused by level", "disabled", OUTPUT, "refused call", "≤", 1.5, "empty method, bytes"),
+    Bar("`logger.debug`, below the level", "disabled", "logger.debug", "refused call", "≤", 1.1, "stdlib"),
+)
+
 THROUGHPUT = (
     Bar("`logger.info`, events/s to the files", "throughput", INFO, "events/s", "≥", 4, OBVIOUS),
     Bar("`logger.info`, events/s to the files", "throughput", INFO, "events/s", "≥", 3, "loguru"),
@@ -127,7 +132,7 @@ OTHERS = (
     Bar("import, over `import logging`", "startup", "import of ours", "import", "≤", 25, unit="ms"),
 )
 
-BARS = (*CALLER, *THROUGHPUT, *SHARE, *OTHERS)
+BARS = (*CALLER, *DISABLED, *THROUGHPUT, *SHARE, *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
