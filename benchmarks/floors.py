@@ -177,7 +177,14 @@ def _line(names: list[str], number: int) -> Line:
 
 def _ready_lines(place: Place) -> list[bytes]:
     names = session_names(place.sessions)
-    return [msgspec.json.encode(_line(names, number)) + b"\n" for number in range(place.records)]
+    return [ready_line(names, number) for number in range(place.records)]
+
+
+def ready_line(names: list[str], number: int) -> bytes:
+    """
+    A line as it stands in a file, of one of these sessions.
+    """
+    return msgspec.json.encode(_line(names, number)) + b"\n"
 
 
 FLOORS: tuple[Builder, ...] = (

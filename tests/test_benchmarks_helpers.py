@@ -7,10 +7,13 @@ from __future__ import annotations
 import contextvars
 import threading
 from array import array
+from typing import Any
 
 import pytest
 
 import calls
+from bench_processes import Landed, count_landed
+from bench_share import Load
 
 current = contextvars.ContextVar("current", default="")
 
@@ -162,3 +165,57 @@ class TestMeter:
         assert sorted(seen) == [*range(meter.sent)]
         assert drained[-1] == meter.sent
         assert bursts.keys() == paced.keys() == {"p50", "p99", "p99.9", "longest"}
+
+
+class TestCountLanded:
+    @pytest.fixture
+    def count(self, tmp_path):
+        """
+        Writes a log and a rotated one, and gives what of the numbers 0 to 3 landed.
+        """
+
+        def write(log: bytes, rotated: bytes = b"") -> Any:
+            (tmp_path / "app.log").write_bytes(log)
+            (tmp_path / "app.log.1").write_bytes(rotated)
+            return count_landed(tmp_path, "app.log*", lambda line: line.get("pid"), 4)
+
+        return write
+
+    def test_finds_numbers_in_rotated_files_too(self, count):
+        """
+        Each number is there once, wherever rotation put it; a line without a number is none of them.
+        """
+        assert count(b'{"pid":3}\n{"event":"session_end"}\n', b'{"pid":0}\n{"pid":1}\n{"pid":2}\n') == Landed(
+            4, 0, 0, 0
+        )
+
+    def test_counts_what_is_lost_and_doubled(self, count):
+        """
+        A number that was never sent is a line too many, and no number found.
+        """
+        assert count(b'{"pid":1}\n{"pid":1}\n{"pid":9}\n') == Landed(3, 3, 2, 0)
+
+    def test_counts_torn_lines_and_reads_on(self, count):
+        """
+        Half a line in the middle, two in one, or a last one without its end are each torn; what is whole still counts.
+        """
+        assert count(b'{"pid":0}\n{"pi\n{"pid":1}{"pid":2}\n{"pid":3}') == Landed(2, 2, 0, 3)
+
+
+class TestLoad:
+    @pytest.mark.parametrize(("rate", "batch", "events"), [(1_000, 2, 10_000), (10_000, 20, 100_000), (100, 1, 1_000)])
+    def test_makes_whole_batches(self, rate, batch, events):
+        """
+        A batch is what is due each 2 ms, at least one event, and ten seconds have as many as the rate says.
+        """
+        load = Load(rate, 10.0)
+        assert (load.batch, load.events) == (batch, events)
+
+    def test_numbers_its_events(self):
+        """
+        Each number from the first on is logged once, in order.
+        """
+        seen = []
+        load = Load(10_000, 0.01)
+        load.run(seen.append, 7)
+        assert seen == [*range(7, 7 + load.events)]
