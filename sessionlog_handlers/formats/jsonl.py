@@ -14,9 +14,9 @@ from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import encode_fast, encode_object, encode_text, escape_unsafe, is_whole
 from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, LineParts, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of
-from sessionlog_handlers.formats.timestamps import format_ms_bytes, millisecond_of, parse_timestamp
+from sessionlog_handlers.formats.timestamps import format_ms_bytes, moment_of, parse_timestamp
 
-MAX_CACHED_HEADS = 4096  # different (level, session, event)
+MAX_CACHED = 4096  # different kinds of line, and loggers' names
 MOST_ESCAPED = 6  # bytes of an escape; fields that many times smaller than the limit need not be cut
 MAX_NAME_BYTES = 1024  # of a session's, an event's or a logger's name in a line
 
@@ -57,7 +57,7 @@ class JsonLinesFormat(LineFormat):
         self._max_record_bytes = max_record_bytes
         self._content = content
         self._simple_bytes = (max_record_bytes or MIB) // MOST_ESCAPED
-        self._heads: dict[tuple[str, str, str], bytes] = {}
+        self._kinds: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         self._loggers: dict[str, bytes] = {}
 
     def fields(
@@ -136,8 +136,8 @@ class JsonLinesFormat(LineFormat):
                 start = self._start_of(kind.level, session, kind.event)
                 last = first
             if not first <= created < last:
-                first, last = millisecond_of(created)
-                lead = b'{"ts":"' + format_ms_bytes(created) + start
+                moment, first, last = moment_of(created)
+                lead = b'{"ts":"' + moment + start
             if tail is None:
                 data, tail = encode_bytes(data, content=self._content, max_bytes=self._max_record_bytes), writer
             elif writer:
@@ -150,26 +150,24 @@ class JsonLinesFormat(LineFormat):
 
     def _cache_logger(self, name: str) -> bytes:
         encoded = b',"logger":' + encode_text(name, MAX_NAME_BYTES)
-        if len(self._loggers) >= MAX_CACHED_HEADS:
+        if len(self._loggers) >= MAX_CACHED:
             self._loggers.clear()
         self._loggers[name] = encoded
         return encoded
 
     def _start_of(self, level: str, session: str, event: str) -> bytes:
         """What lines of a kind have between their time and their fields."""
-        known = self._heads.get((level, session, event))
-        if known:
-            return known
-        start = b'","level":%b,"session":%b,"event":%b,"data":' % (
-            encode_text(level),
-            encode_text(session, MAX_NAME_BYTES),
-            encode_text(event, MAX_NAME_BYTES),
-        )
-        if len(self._heads) >= MAX_CACHED_HEADS:
-            # Seldom, and cheaper than keeping an order: those still in use come back with their next line.
-            self._heads.clear()
-        self._heads[level, session, event] = start
-        return start
+        known = self._kinds.get((level, event))
+        if known is None:
+            known = (
+                b'","level":%b,"session":' % encode_text(level),
+                b',"event":%b,"data":' % encode_text(event, MAX_NAME_BYTES),
+            )
+            if len(self._kinds) >= MAX_CACHED:
+                # Seldom, and cheaper than keeping an order: those still in use come back with their next line.
+                self._kinds.clear()
+            self._kinds[level, event] = known
+        return known[0] + encode_text(session, MAX_NAME_BYTES) + known[1]
 
     def format(self, line: Line) -> bytes:
         """The whole line for a typed one."""

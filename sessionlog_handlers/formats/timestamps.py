@@ -4,10 +4,13 @@ Seconds since the epoch to the text that lines carry, and back. Always UTC.
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
+from math import floor
+from typing import NamedTuple
 
 HALF_MICROSECOND = 5e-4  # milliseconds; floats can't hold milliseconds exactly, so times are rounded to microseconds
+
+MAX_MOMENTS = 4096  # milliseconds whose names are kept
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z, the first second that `datetime` can name
@@ -54,27 +57,55 @@ def format_ms(seconds: float) -> str:
 
     Never raises: times outside the years 1 to 9999 are held at that end, and what is no number is the epoch.
     """
-    named, milliseconds = _split(seconds)
-    return named[1] + _FRACTIONS[milliseconds]
+    return moment_of(seconds).text.decode()
 
 
 def format_ms_bytes(seconds: float) -> bytes:
     """
     The same as `format_ms`, as bytes.
     """
-    named, milliseconds = _split(seconds)
-    return named[2] + _FRACTION_BYTES[milliseconds]
+    return moment_of(seconds).text
 
 
-def millisecond_of(seconds: float) -> tuple[float, float]:
+class Moment(NamedTuple):
     """
-    The millisecond that a time is in, as its beginning and its end: all times between are written alike. Never raises.
+    A millisecond.
+
+    Args:
+        text: How it is written.
+
+        first: Its beginning, in seconds since the epoch.
+
+        last: Its end. Of what is no time at all, the end is before the beginning.
+    """
+
+    text: bytes
+    first: float
+    last: float
+
+
+# The milliseconds named of late: lines of many sessions share them. Threads need no lock: a lost one is named anew.
+_moments: dict[int, Moment] = {}
+
+
+def moment_of(seconds: float) -> Moment:
+    """
+    The millisecond that a time is in. Never raises, see `format_ms`.
     """
     try:
-        first = math.floor(seconds * 1e3 + HALF_MICROSECOND)
+        millisecond = floor(seconds * 1e3 + HALF_MICROSECOND)
+        return _moments[millisecond]
+    except KeyError:
+        named, fraction = _split(seconds)
+        first = millisecond / 1e3 - HALF_MICROSECOND / 1e3
+        moment = Moment(named[2] + _FRACTION_BYTES[fraction], first, first + 1e-3)
+        if len(_moments) >= MAX_MOMENTS:
+            _moments.clear()
+        _moments[millisecond] = moment
+        return moment
     except (ValueError, OverflowError, TypeError):
-        return 1.0, 0.0  # in no millisecond at all
-    return (first - HALF_MICROSECOND) / 1e3, (first + 1 - HALF_MICROSECOND) / 1e3
+        named, fraction = _split(seconds)
+        return Moment(named[2] + _FRACTION_BYTES[fraction], 1.0, 0.0)
 
 
 def format_seconds(seconds: float) -> str:

@@ -66,17 +66,26 @@ def claim(channel: Channel, shared: Shared) -> Claim:
         return Claim(owner=True)
     make_root(shared.directory, settings.directory_mode)
     shared.take_lease()
+    if _make_directories(channel, shared):
+        return Claim(owner=True)
     metadata = load_metadata(channel.paths.metadata)
     if metadata is not None and metadata.session != channel.id and metadata.session:
         # A file system that folds case, or a directory that somebody renamed: the second comer takes another name.
         channel.paths.name = directory_name(channel.id, distinct=True)
+        if _make_directories(channel, shared):
+            return Claim(owner=True)
         metadata = load_metadata(channel.paths.metadata)
-    for directory in channel.paths.directories():
-        make_directory(directory, settings.directory_mode)
     if metadata is None:
         resumed = _last_line(channel, shared) is not None
         return Claim(owner=True, resumed=resumed, seq=_last_number(channel, shared) if resumed else 0)
     return _judge(channel, shared, metadata)
+
+
+def _make_directories(channel: Channel, shared: Shared) -> bool:
+    """Make the session's directories, and tell whether all of its files can only be new."""
+    directories = channel.paths.directories()
+    new = [directory for directory in directories if make_directory(directory, shared.settings.directory_mode)]
+    return new == directories
 
 
 def _judge(channel: Channel, shared: Shared, metadata: Metadata) -> Claim:

@@ -86,7 +86,7 @@ def _remove_orphans(path: str) -> None:
 
 
 def _write_copy(plain: BinaryIO, temporary: str, mode: int) -> None:
-    target = open_for_append(temporary, mode, extra_flags=os.O_EXCL)
+    target, _ = open_for_append(temporary, mode, extra_flags=os.O_EXCL)
     with open(target, "wb") as raw:
         # No name and no time in the header: the same log gives the same bytes.
         with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, raw, mtime=0) as packed:

@@ -78,9 +78,9 @@ def check_regular(path: str) -> None:
         raise _refuse(path, mode)
 
 
-def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool = False) -> int:
+def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool = False) -> tuple[int, os.stat_result]:
     """
-    Open a log for appending and for reading its end, and create it if it is not there.
+    Open a log for appending and for reading its end, create it if it is not there, and give descriptor and state.
 
     Args:
         path: The file.
@@ -108,13 +108,13 @@ def open_for_append(path: str, mode: int, *, extra_flags: int = 0, devices: bool
         elif not stat.S_ISREG(found):
             raise _refuse(path, found)
     descriptor = os.open(path, flags | os.O_APPEND | os.O_CREAT | _SAFE_FLAGS | extra_flags, mode)
-    opened = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(opened) or (devices and stat.S_ISCHR(opened))):
+    opened = os.fstat(descriptor)
+    if not (stat.S_ISREG(opened.st_mode) or (devices and stat.S_ISCHR(opened.st_mode))):
         os.close(descriptor)
-        raise _refuse(path, opened)
+        raise _refuse(path, opened.st_mode)
     if is_new:
-        _give_mode(descriptor, opened, mode)
-    return descriptor
+        _give_mode(descriptor, opened.st_mode, mode)
+    return descriptor, opened
 
 
 def open_lock_file(path: str, mode: int = 0o600) -> int:

@@ -76,15 +76,15 @@ class FileLock:
         """
         Take the lock, waiting at most *timeout* seconds; False if that was not enough or the file can't be opened.
         """
-        deadline = time.monotonic() + timeout
-        if not self._mutex.acquire(timeout=max(timeout, 0.0)):
+        start = time.monotonic()
+        if not self._mutex.acquire(False) and not self._mutex.acquire(timeout=max(timeout, 0.0)):
             return False
         try:
             if self._descriptor < 0:
                 self._descriptor = self._open()
             pause = FIRST_PAUSE
             while not _try_lock(self._descriptor):
-                if time.monotonic() >= deadline:
+                if time.monotonic() - start >= timeout:
                     self._mutex.release()
                     return False
                 time.sleep(pause)

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from sessionlog_handlers.formats.encoding import encode_object
+from sessionlog_handlers.formats.encoding import encode_object, escape_unsafe
 from sessionlog_handlers.pipeline.files import load_json, read_json, replace_file
 
 VERSION = 1
@@ -124,11 +124,11 @@ def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
     """
     if len(metadata.level_history) > MAX_HISTORY:
         metadata.level_history[1 : len(metadata.level_history) - MAX_HISTORY + 1] = []
-    content = encode_object(as_mapping(metadata))
     try:
-        content = msgspec.json.format(content, indent=2)
-    except msgspec.DecodeError:  # it refuses an escaped half of a surrogate pair
-        content = json.dumps(json.loads(content), indent=2).encode()
+        # All of it is plain: what came from the app was frozen, the rest is ours or was read from JSON.
+        content = msgspec.json.format(escape_unsafe(msgspec.json.encode(metadata)), indent=2)
+    except (ValueError, TypeError):  # halves of surrogate pairs
+        content = json.dumps(json.loads(encode_object(as_mapping(metadata))), indent=2).encode()
     replace_file(path, content + b"\n", mode)
 
 

@@ -54,7 +54,8 @@ class OpenFiles:
             self._syncer.failed.discard(path)
             writer.release_file()
         self._writers[path] = (writer, time.monotonic())
-        self.close(keep=self._most)
+        if len(self._writers) > self._most:
+            self.close(keep=self._most)
         return writer
 
     def _new_writer(self, path: str) -> Writer:

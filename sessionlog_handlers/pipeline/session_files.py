@@ -16,6 +16,7 @@ from sessionlog_handlers.pipeline.channel import Channel, Entry, entry_size
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.locks import FileLock
+from sessionlog_handlers.pipeline.routes import Route
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.settings.layouts import Layout
@@ -198,6 +199,9 @@ class SessionFiles:
 
     def _spread(self, entries: list[Entry], lines: dict[int, list[bytes]]) -> None:
         routes = {entry[1] for entry in entries}
+        if len(routes) == 1 and not self._says:  # most often so
+            self._spread_alike(routes.pop(), lines)
+            return
         for index in sorted({index for route in routes for index in route.files}):
             takers = {route for route in routes if index in route.files}
             counting = {route for route in takers if route.files[0] == index}
@@ -212,12 +216,22 @@ class SessionFiles:
                 counts = bytes(entry[0] != OWN and entry[1] in counting for entry in taken)
             else:
                 counts = b"\1" * len(given)
-            pending = self._pending.get(index)
-            if pending is None:
-                pending = self._pending[index] = Pending()
-            pending.lines += given
-            pending.counts += counts
-            pending.durable |= any(route.durable for route in takers)
+            self._append(index, given, counts, any(route.durable for route in takers))
+
+    def _spread_alike(self, route: Route, lines: dict[int, list[bytes]]) -> None:
+        """The same for entries of one route."""
+        format_of_file = self._shared.plan.format_of_file
+        for index in route.files:
+            given = lines[format_of_file[index]]
+            self._append(index, given, (b"\1" if index == route.files[0] else b"\0") * len(given), route.durable)
+
+    def _append(self, index: int, lines: list[bytes], counts: bytes, durable: bool) -> None:
+        pending = self._pending.get(index)
+        if pending is None:
+            pending = self._pending[index] = Pending()
+        pending.lines += lines
+        pending.counts += counts
+        pending.durable |= durable
 
     def tell_losses(self) -> None:
         """
@@ -344,11 +358,11 @@ class SessionFiles:
         elif writer.rotated:
             self._shared.reporter.over(f"rotate {path}")
         if done:
-            entries = sum(pending.counts[:done])
+            entries = pending.counts.count(1, 0, done)
             self.written += entries
             self._shared.count_written(entries)
             if pending.durable:
-                self._shared.syncer.add(path, new=writer.is_new)
+                self._shared.syncer.add(path, writer.inode, new=writer.is_new)
                 writer.is_new = False
         if done == len(pending.lines):
             del self._pending[index]

@@ -18,6 +18,7 @@ from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write
 from sessionlog_handlers.pipeline.shared import Shared
 
 REFRESH = 5.0  # seconds between two writes only for the sake of the counters
+REFRESH_GAP = 0.1  # seconds between two such writes of different sessions, so that thousands of them cost no more
 ROTATION_SIZES = 10  # sizes of the last rotated files that are kept
 
 
@@ -84,8 +85,12 @@ class SessionRecord:
 
     @property
     def is_old(self) -> bool:
-        """Whether the counters in the file were not refreshed for a while."""
-        return time.monotonic() - self._saved > REFRESH
+        """Whether the counters in the file were not refreshed for a while, and it is this session's turn."""
+        now = time.monotonic()
+        if now < self._shared.next_refresh or now - self._saved <= REFRESH:
+            return False
+        self._shared.next_refresh = now + REFRESH_GAP
+        return True
 
     def note_begin(self, *, resumed: bool) -> None:
         """
@@ -174,5 +179,5 @@ class SessionRecord:
             command=self._begin.get("command"),
             metadata=dict(self._begin.get("metadata", {})),
             config=self._shared.config_summary,
-            files=[os.path.relpath(path, self._shared.directory) for path in self._channel.paths.files()],
+            files=self._channel.paths.relative_files(),
         )

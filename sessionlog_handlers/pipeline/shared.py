@@ -65,6 +65,7 @@ class Shared:
         self.lost = 0
         self.rotations = 0
         self.unlocked = 0  # times that a session was written to without its lock
+        self.next_refresh = 0.0  # when counters may be told again, on the monotonic clock
         self.lease = Lease(os.path.join(directory, LEASES_DIRECTORY))
         self.own_leases: set[str] = set()  # a new one after each `close`
         self.inherited_leases: set[str] = set()  # of the processes that this one was forked from
@@ -84,12 +85,11 @@ class Shared:
         locks_open = min(STRIPES, most // LOCK_SHARE)
         self.locks = StripedLocks(os.path.join(self.directory, LOCKS_DIRECTORY), keep_open=locks_open)
         self.open = OpenFiles(settings, max(most - locks_open - OTHER_DESCRIPTORS, 1), self.syncer)
+        self.config_summary = self._summarize(settings)
         self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
 
-    @property
-    def config_summary(self) -> dict[str, Any]:
+    def _summarize(self, settings: Settings) -> dict[str, Any]:
         """The settings as metadata.json tells them."""
-        settings = self.settings
         names = ("rotation", "max_bytes", "backup_count", "when", "interval", "utc", "compress", "on_end")
         return {
             "layout": settings.layout.name,

@@ -84,21 +84,23 @@ class Syncer:
         """
         self._expected = path
 
-    def add(self, path: str, *, new: bool = False) -> None:
+    def add(self, path: str, inode: int = 0, *, new: bool = False) -> None:
         """
-        Sync that file soon; *new*: its name too, which is its directory's content.
+        Sync the file of that path and inode soon; *new*: its name too, which is its directory's content.
         """
         self._expected = ""
-        try:
-            inode = os.stat(path).st_ino
-        except OSError:
-            return  # deleted meanwhile
+        if not inode:
+            try:
+                inode = os.stat(path).st_ino
+            except OSError:
+                return  # deleted meanwhile
         with self._lock:
             self._files[path, inode] = None
             if new:
                 self._directories[os.path.dirname(path)] = None
-        self._wake.set()
-        self.start()
+        if self._thread is None or not self._wake.is_set():
+            self._wake.set()
+            self.start()
 
     def add_directory(self, path: str) -> None:
         """

@@ -122,6 +122,11 @@ class Writer(ConcurrentRotatingFileHandler):
         """The open file's descriptor, -1 if it is closed."""
         return self.stream.fileno() if self.stream else -1
 
+    @property
+    def inode(self) -> int:
+        """The inode of the file that was written to last."""
+        return self._identity[1]
+
     def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool | None = None) -> int:
         """
         Append whole lines and give the number of those that are in the file.
@@ -143,16 +148,16 @@ class Writer(ConcurrentRotatingFileHandler):
         try:
             while done < len(lines):
                 found = self.ready()
+                size, is_regular = found.st_size, stat.S_ISREG(found.st_mode)
                 stop = len(lines)
-                if rotate and stat.S_ISREG(found.st_mode) and found.st_size:
-                    if self.rotation.is_over(found.st_mtime) or len(lines[done]) > self.rotation.room(found.st_size):
+                if rotate and is_regular:
+                    room = self.rotation.room(size)
+                    if size and (len(lines[done]) > room or self.rotation.is_over(found.st_mtime)):
                         rotate = self._try_rotation()
                         continue
-                    stop = self._fitting(lines, done, self.rotation.room(found.st_size))
-                elif rotate:
-                    stop = self._fitting(lines, done, self.rotation.room(0))
-                done += self._write(lines[done:stop] if stop - done < len(lines) else lines, found.st_size, locked)
-                if self.rotation.when and stat.S_ISREG(found.st_mode):
+                    stop = self._fitting(lines, done, room)
+                done += self._write(lines[done:stop] if stop - done < len(lines) else lines, size, locked)
+                if self.rotation.when and is_regular:
                     self._keep_time()
                 if done < stop:
                     break
@@ -188,9 +193,7 @@ class Writer(ConcurrentRotatingFileHandler):
         """
         found = self._state_of_file() if self.stream else None
         if found is None:
-            self._open_file()
-            found = os.fstat(self.descriptor)
-            self._identity = found.st_dev, found.st_ino
+            found = self._open_file()
         if found.st_size != self._end and stat.S_ISREG(found.st_mode):
             self._torn = found.st_size > 0 and os.pread(self.descriptor, 1, found.st_size - 1) != b"\n"
             self._end = found.st_size
@@ -214,21 +217,23 @@ class Writer(ConcurrentRotatingFileHandler):
         self.release_file()
         return None
 
-    def _open_file(self) -> None:
-        def opened() -> int:
+    def _open_file(self) -> os.stat_result:
+        def opened() -> tuple[int, os.stat_result]:
             return open_for_append(
                 self.baseFilename, self._file_mode, extra_flags=self._open_flags, devices=self._devices
             )
 
         try:
-            number = opened()
+            number, found = opened()
         except FileNotFoundError:
             make_directory(os.path.dirname(self.baseFilename) or ".", self._directory_mode)
-            number = opened()
+            number, found = opened()
         self._open_flags = 0
         self.stream = Descriptor(number)
-        self.is_new = os.fstat(number).st_size == 0
+        self._identity = found.st_dev, found.st_ino
+        self.is_new = found.st_size == 0
         self._end = -1
+        return found
 
     @staticmethod
     def _fitting(lines: Sequence[bytes], start: int, room: int) -> int:
@@ -243,10 +248,10 @@ class Writer(ConcurrentRotatingFileHandler):
         content = b"".join(lines)
         if self._torn:
             content = b"\n" + content
-        written = 0
+        descriptor, written = self.descriptor, 0
         try:
             while written < len(content):
-                written += os.write(self.descriptor, content[written:] if written else content)
+                written += os.write(descriptor, content[written:] if written else content)
         except OSError as error:
             self.error = error
             if not written:
@@ -305,6 +310,8 @@ class Writer(ConcurrentRotatingFileHandler):
         Not called `release`: that is how `logging.Handler.handle` gives its lock back.
         """
         if self.stream:
-            with suppress(OSError):
+            try:  # noqa: SIM105 - with 10,000 sessions this is done for each write, and `suppress` costs as much as it
                 self.stream.close()
+            except OSError:
+                pass  # it is gone, which is all that was wanted
         self.stream = None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import lines
 
 from sessionlog_handlers.exceptions import InvalidLineError
-from sessionlog_handlers.formats.jsonl import MAX_CACHED_HEADS, JsonLinesFormat
+from sessionlog_handlers.formats.jsonl import MAX_CACHED, JsonLinesFormat
 from sessionlog_handlers.formats.line import Head, Line
 
 TS = 1767875696.789
@@ -107,7 +107,7 @@ class TestWriting:
         """
         line_format = JsonLinesFormat()
         fields = line_format.fields("error", {})
-        for number in range(MAX_CACHED_HEADS + 10):
+        for number in range(MAX_CACHED + 10):
             raw = line_format.assemble(Head(TS, "info", f"s{number}", "error"), fields)
             assert f'"session":"s{number}"'.encode() in raw
 

@@ -76,7 +76,7 @@ class TestOpenForAppend:
         A new log is for its owner only under any umask, is appended to, and does not go to children.
         """
         path = tmp_path / "a.log"
-        descriptor = open_for_append(str(path), 0o600)
+        descriptor, _ = open_for_append(str(path), 0o600)
         try:
             os.write(descriptor, b"one\n")
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -108,7 +108,7 @@ class TestOpenForAppend:
         """
         with pytest.raises(NotRegularError, match="a character device"):
             open_for_append("/dev/null", 0o600)
-        os.close(open_for_append("/dev/null", 0o600, devices=True))
+        os.close(open_for_append("/dev/null", 0o600, devices=True)[0])
 
     def test_refuses_what_was_put_there_meanwhile(self, tmp_path, monkeypatch):
         """

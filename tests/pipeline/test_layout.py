@@ -155,8 +155,10 @@ class TestSessionPaths:
         """
 
         def names(layout: str) -> list[str]:
-            paths = SessionPaths("", LAYOUTS[layout], "abc")
-            return [*(paths.file(index) for index in range(len(LAYOUTS[layout].files))), paths.metadata]
+            paths = SessionPaths("/logs", LAYOUTS[layout], "abc")
+            found = [*(paths.file(index) for index in range(len(LAYOUTS[layout].files))), paths.metadata]
+            assert found[:-1] == [f"/logs/{name}" for name in paths.relative_files()]
+            return [path.removeprefix("/logs/") for path in found]
 
         assert names("multiplexer") == [
             "abc/session.log",

@@ -9,6 +9,7 @@ import pytest
 from helpers import read_lines
 
 from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.formats.encoding import freeze
 from sessionlog_handlers.pipeline.metadata import MAX_HISTORY, Metadata, as_mapping, read_metadata, write_metadata
 
 HOSTILE = [
@@ -57,7 +58,7 @@ class TestMetadata:
         cycle: list[object] = []
         cycle.append(cycle)
         app = {"nan": float("nan"), "cycle": cycle, "object": object(), "surrogate": "\ud800", "big": 10**5000}
-        write_metadata(path, Metadata(session="abc", metadata=app))
+        write_metadata(path, Metadata(session="abc", metadata=freeze(app)))
         again = read_metadata(path)
         assert again is not None
         assert set(again.metadata) == set(app)
