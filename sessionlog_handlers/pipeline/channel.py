@@ -12,7 +12,6 @@ from time import monotonic, time
 from typing import Any, Protocol, TypeAlias
 
 from sessionlog_handlers.filters import Sampler
-from sessionlog_handlers.formats.encoding import encode_fast
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.pipeline.layout import SessionPaths
@@ -144,31 +143,6 @@ class Channel:
             return self._accept_in_all(root, now, (now.event, data, msg, None, exc), time())
         encoded, tail = now.format.fields(now.event, data, msg, None, exc)
         return self._put(root, now, time(), encoded, tail, len(encoded) + len(tail) + ENTRY_OVERHEAD)
-
-    def accept_quickly(self, route: Route, data: Mapping[str, Any]) -> bool:
-        """
-        As `accept_event`, in one step for an event that has nothing special about it.
-
-        What `LineFormat.fields` and `_put` do stands here once more: each call less is a tenth of the whole.
-        """
-        root = self.root
-        queue = root.queue
-        try:
-            encoded = encode_fast(data)
-        except Exception:
-            return self.accept_event(route, data)
-        if (
-            len(encoded) > route.quick
-            or encoded.find(b"null") >= 0
-            or route.layout is not root.plan.layout
-            or self.closed
-            or len(queue.items) >= queue.room[route.priority]
-        ):
-            return self.accept_event(route, data)
-        queue.items.append((self.number, route, time(), encoded, b"", 0.0))
-        if queue.idle:
-            root.rouse()
-        return True
 
     def accept_bytes(self, route: Route, content: bytes) -> bool:
         """

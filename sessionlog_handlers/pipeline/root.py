@@ -232,12 +232,14 @@ class SessionRoot(OpenSessions):
         """
         See to it that what was queued is dealt with, since the listener sleeps, or does not run.
         """
-        if self._live:
+        try:
+            if not self._live:
+                self._revive()
             self.queue.wake()
-        else:
-            self._revive()
-            self.queue.wake()
-            self._drain_if_threadless()
+            if not self._live:
+                self._drain_if_threadless()
+        except Exception as error:  # the entry is queued, and the app must not hear of it
+            self.reporter.report("rouse", f"the listener could not be started: {error!r}")
 
     def _before_start(self) -> None:
         self.queue.wait_for_start()

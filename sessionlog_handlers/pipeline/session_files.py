@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
+from sessionlog_handlers.formats.line import Lines
 from sessionlog_handlers.pipeline.channel import Channel, Entry, entry_size
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
@@ -45,13 +46,16 @@ class Pending:
         lines: Each with its line end.
 
         counts: For each line whether it counts as an entry: an audit line's twin in the log already does.
+
+        joined: All lines at once, where somebody has joined them already; else empty.
     """
 
-    __slots__ = ("counts", "durable", "lines")
+    __slots__ = ("counts", "durable", "joined", "lines")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.counts = bytearray()
+        self.joined = b""
         self.durable = False
 
 
@@ -182,10 +186,10 @@ class SessionFiles:
         self.seq += len(entries)
         self._spread(entries, lines)
 
-    def _make_lines(self, entries: list[Entry]) -> dict[int, list[bytes]]:
+    def _make_lines(self, entries: list[Entry]) -> dict[int, Lines]:
         """The lines of a run of entries, once for each of their formats."""
         formats = entries[0][1].formats
-        lines: dict[int, list[bytes]] = {}
+        lines: dict[int, Lines] = {}
         for place, index in enumerate(formats):
             parts = entries
             if len(formats) > 1:
@@ -197,7 +201,7 @@ class SessionFiles:
             lines[index] = line_format.assemble_all(parts, self.channel.id, self.pid, self.seq + 1)
         return lines
 
-    def _spread(self, entries: list[Entry], lines: dict[int, list[bytes]]) -> None:
+    def _spread(self, entries: list[Entry], lines: dict[int, Lines]) -> None:
         routes = {entry[1] for entry in entries}
         if len(routes) == 1 and not self._says:  # most often so
             self._spread_alike(routes.pop(), lines)
@@ -208,28 +212,33 @@ class SessionFiles:
             given = lines[self._shared.plan.format_of_file[index]]
             taken = entries
             if len(takers) < len(routes):
-                given = [line for line, entry in zip(given, entries, strict=True) if entry[1] in takers]
+                each = [line for line, entry in zip(given.each, entries, strict=True) if entry[1] in takers]
+                given = Lines(each, b"".join(each))
                 taken = [entry for entry in entries if entry[1] in takers]
             if not counting:
-                counts = bytes(len(given))
+                counts = bytes(len(given.each))
             elif self._says or len(counting) < len(takers):
                 counts = bytes(entry[0] != OWN and entry[1] in counting for entry in taken)
             else:
-                counts = b"\1" * len(given)
+                counts = b"\1" * len(given.each)
             self._append(index, given, counts, any(route.durable for route in takers))
 
-    def _spread_alike(self, route: Route, lines: dict[int, list[bytes]]) -> None:
+    def _spread_alike(self, route: Route, lines: dict[int, Lines]) -> None:
         """The same for entries of one route."""
         format_of_file = self._shared.plan.format_of_file
         for index in route.files:
             given = lines[format_of_file[index]]
-            self._append(index, given, (b"\1" if index == route.files[0] else b"\0") * len(given), route.durable)
+            counts = (b"\1" if index == route.files[0] else b"\0") * len(given.each)
+            self._append(index, given, counts, route.durable)
 
-    def _append(self, index: int, lines: list[bytes], counts: bytes, durable: bool) -> None:
+    def _append(self, index: int, lines: Lines, counts: bytes, durable: bool) -> None:
         pending = self._pending.get(index)
         if pending is None:
             pending = self._pending[index] = Pending()
-        pending.lines += lines
+            pending.joined = lines.joined
+        else:
+            pending.joined = b""
+        pending.lines += lines.each
         pending.counts += counts
         pending.durable |= durable
 
@@ -350,7 +359,7 @@ class SessionFiles:
         writer = self._shared.open.writer(path)
         if pending.durable:
             self._shared.syncer.expect(path)
-        done = writer.append(pending.lines, rotate=locked)
+        done = writer.append(pending.lines, rotate=locked, joined=pending.joined)
         if writer.rotation_error:
             reason = writer.rotation_error.strerror or writer.rotation_error
             message = f"{path}: no new file can be started ({reason}); it grows on"
@@ -368,6 +377,7 @@ class SessionFiles:
             del self._pending[index]
         else:
             del pending.lines[:done], pending.counts[:done]
+            pending.joined = b""
         if writer.rotated:
             self._note_rotation(path, writer.rotated)
             writer.rotated = []
@@ -418,6 +428,7 @@ class SessionFiles:
         for pending in self._pending.values():
             while pending.lines and freed < excess:
                 freed += len(pending.lines.pop())
+                pending.joined = b""
                 counted = pending.counts.pop()
                 lost += counted
                 lines += not counted

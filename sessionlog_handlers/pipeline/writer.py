@@ -127,7 +127,7 @@ class Writer(ConcurrentRotatingFileHandler):
         """The inode of the file that was written to last."""
         return self._identity[1]
 
-    def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool | None = None) -> int:
+    def append(self, lines: Sequence[bytes], *, rotate: bool, locked: bool | None = None, joined: bytes = b"") -> int:
         """
         Append whole lines and give the number of those that are in the file.
 
@@ -140,6 +140,8 @@ class Writer(ConcurrentRotatingFileHandler):
             rotate: Whether a new file may be started; only with the file's lock held.
 
             locked: Whether the file's lock is held, so that nobody else can write behind us. (default: as *rotate*)
+
+            joined: The lines joined, if somebody has done that already.
         """
         self.error = self.rotation_error = None
         locked = rotate if locked is None else locked
@@ -155,8 +157,12 @@ class Writer(ConcurrentRotatingFileHandler):
                     if size and (len(lines[done]) > room or self.rotation.is_over(found.st_mtime)):
                         rotate = self._try_rotation()
                         continue
-                    stop = self._fitting(lines, done, room)
-                done += self._write(lines[done:stop] if stop - done < len(lines) else lines, size, locked)
+                    if not joined or len(joined) > room or done:
+                        stop = self._fitting(lines, done, room)
+                if stop - done < len(lines):
+                    done += self._write(lines[done:stop], b"", size, locked)
+                else:
+                    done += self._write(lines, joined, size, locked)
                 if self.rotation.when and is_regular:
                     self._keep_time()
                 if done < stop:
@@ -243,9 +249,9 @@ class Writer(ConcurrentRotatingFileHandler):
         ends = accumulate(map(len, islice(lines, start, None)))
         return start + max(sum(1 for _ in takewhile(lambda end: end <= room, ends)), 1)
 
-    def _write(self, lines: Sequence[bytes], size: int, locked: bool) -> int:
+    def _write(self, lines: Sequence[bytes], joined: bytes, size: int, locked: bool) -> int:
         """One write for the run. After a failure in its midst, whole lines stay and the part of one is taken back."""
-        content = b"".join(lines)
+        content = joined or b"".join(lines)
         if self._torn:
             content = b"\n" + content
         descriptor, written = self.descriptor, 0

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sessionlog_handlers.formats.records import (
+    MAX_SHAPES,
     STAMPED,
     TAKEN,
     RecordContent,
+    _shapes,
     exception_text,
     record_content,
     record_level,
@@ -173,3 +177,47 @@ class TestExceptionText:
         A traceback that can't be made is named as such.
         """
         assert exception_text(make_record(exc_info=(1, 2, 3))) == "[traceback failed: AttributeError]"
+
+
+class TestShapes:
+    """
+    What records of one call have as ``extra`` is remembered by the call's line; a record is never misread by that.
+    """
+
+    @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "c", "session_id", "event", "message"]), st.integers())))
+    def test_same_line_other_extra(self, extras: list[dict[str, int]]) -> None:
+        """
+        Whatever the calls on a line with that number had before, each record gives its own ``extra``, in its order.
+        """
+        for extra in extras:
+            record = make_record(**extra)
+            expected = {name: value for name, value in extra.items() if name not in ("session_id", "message")}
+            found = record_content(record).data
+            assert found == expected
+
+    def test_another_factory(self) -> None:
+        """
+        A record that has as many attributes as the last one on its line, but others, is looked at anew.
+        """
+        record_content(make_record(a=1, b=2))
+        record = make_record(a=1)
+        record.__dict__ = {"from_factory": 3, **record.__dict__}
+        assert record_content(record).data == {"from_factory": 3, "a": 1}
+
+    def test_line_that_is_no_number(self) -> None:
+        """
+        A record whose line number is none is taken apart like any other.
+        """
+        record = make_record(a=1, b=2)
+        record.__dict__["lineno"] = ["x"]
+        assert record_content(record).data == {"a": 1, "b": 2}
+
+    def test_many_lines(self) -> None:
+        """
+        No more lines are remembered than the limit.
+        """
+        for number in range(MAX_SHAPES + 10):
+            record = make_record(a=number, b=2)
+            record.lineno = number + 1_000_000
+            assert record_content(record).data == {"a": number, "b": 2}
+        assert len(_shapes) <= MAX_SHAPES

@@ -30,9 +30,9 @@ class TestBatches:
         calls = []
         append = Writer.append
 
-        def counting(self, lines, *, rotate):
+        def counting(self, lines, **others):
             calls.append((os.path.relpath(self.baseFilename, tmp_path), len(lines)))
-            return append(self, lines, rotate=rotate)
+            return append(self, lines, **others)
 
         monkeypatch.setattr(Writer, "append", counting)
         for _ in range(50):
