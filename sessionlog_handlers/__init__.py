@@ -14,7 +14,6 @@ from sessionlog_handlers import levels as _levels  # noqa: F401 - for the level 
 
 if TYPE_CHECKING:
     from sessionlog_handlers.config import configure as configure
-    from sessionlog_handlers.context import SessionExecutor as SessionExecutor
     from sessionlog_handlers.context import bind as bind
     from sessionlog_handlers.context import current_session_id as current_session_id
     from sessionlog_handlers.context import set_default_session as set_default_session
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sessionlog_handlers.exceptions import SessionLogError as SessionLogError
     from sessionlog_handlers.exceptions import SessionLogWarning as SessionLogWarning
     from sessionlog_handlers.exceptions import SessionNotFoundError as SessionNotFoundError
+    from sessionlog_handlers.executor import SessionExecutor as SessionExecutor
     from sessionlog_handlers.filters import SamplingFilter as SamplingFilter
     from sessionlog_handlers.filters import SessionFilter as SessionFilter
     from sessionlog_handlers.formats.formatters import EventLineFormatter as EventLineFormatter
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sessionlog_handlers.formats.formatters import TextFormatter as TextFormatter
     from sessionlog_handlers.formats.line import Line as Line
     from sessionlog_handlers.handlers import SessionHandler as SessionHandler
-    from sessionlog_handlers.handlers import SessionRotatingFileHandler as SessionRotatingFileHandler
     from sessionlog_handlers.levels import FULL as FULL
     from sessionlog_handlers.levels import PROMPTS as PROMPTS
     from sessionlog_handlers.levels import SIGNALS as SIGNALS
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from sessionlog_handlers.reading.exporters import register_exporter as register_exporter
     from sessionlog_handlers.reading.reader import read_path as read_path
     from sessionlog_handlers.reading.sessions import read_session as read_session
+    from sessionlog_handlers.rotating import SessionRotatingFileHandler as SessionRotatingFileHandler
     from sessionlog_handlers.session import Session as Session
     from sessionlog_handlers.session import current_session as current_session
     from sessionlog_handlers.session import start_session as start_session
@@ -73,14 +73,14 @@ _MODULE_OF = {
     "SPAWNS": "levels",
     "SamplingFilter": "filters",
     "Session": "session",
-    "SessionExecutor": "context",
+    "SessionExecutor": "executor",
     "SessionFilter": "filters",
     "SessionHandler": "handlers",
     "SessionLevel": "levels",
     "SessionLogError": "exceptions",
     "SessionLogWarning": "exceptions",
     "SessionNotFoundError": "exceptions",
-    "SessionRotatingFileHandler": "handlers",
+    "SessionRotatingFileHandler": "rotating",
     "TextFormatter": "formats.formatters",
     "bind": "context",
     "configure": "config",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from logging import LogRecord
@@ -108,18 +107,6 @@ def bind(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return bound
-
-
-class SessionExecutor(ThreadPoolExecutor):
-    """
-    A `ThreadPoolExecutor` whose jobs belong to the session that was current when they were submitted.
-    """
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """
-        Schedule a call, as in the base class.
-        """
-        return super().submit(bind(fn), *args, **kwargs)
 
 
 class NoSession(str):
