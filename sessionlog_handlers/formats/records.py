@@ -11,8 +11,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-
 from sessionlog_handlers.events import ORDINARY_RECORD
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.levels import severity_name
@@ -25,10 +23,14 @@ PRIVATE_PREFIX = "_sessionlog"
 TAKEN = PRIVATE_PREFIX  # says which roots have the record already
 STAMPED = f"{PRIVATE_PREFIX}_stamped"  # says that a filter has put a `Stamp` on it
 
+# What every record has. Not by `makeLogRecord`: a record factory of the app's own may add what is an `extra` to us.
+_PLAIN = tuple(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+_PLAIN_ATTRIBUTES = len(_PLAIN)
+_LAST_ATTRIBUTE = _PLAIN[-1]
+# What a record has or gets from a formatter: python-json-logger's own list, without importing it.
+STANDARD_ATTRIBUTES = frozenset({*_PLAIN, "asctime", "message"})
 # `taskName` is there from Python 3.12 on, also in records that were pickled by one.
-_RESERVED = frozenset({*RESERVED_ATTRS, "taskName", SESSION_ID, EVENT, EVENT_DATA})
-_PLAIN_ATTRIBUTES = len(logging.makeLogRecord({}).__dict__)
-_LAST_ATTRIBUTE = [*logging.makeLogRecord({}).__dict__][-1]
+_RESERVED = STANDARD_ATTRIBUTES | {"taskName", SESSION_ID, EVENT, EVENT_DATA}
 _KNOWN = (_RESERVED | {TAKEN, STAMPED}) - {SESSION_ID}
 MAX_SHAPES = 4096  # line numbers
 

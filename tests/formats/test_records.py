@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from helpers import run_python
 from hypothesis import given
 from hypothesis import strategies as st
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from sessionlog_handlers.formats.records import (
     MAX_SHAPES,
     STAMPED,
+    STANDARD_ATTRIBUTES,
     TAKEN,
     RecordContent,
     _shapes,
@@ -39,6 +42,13 @@ def make_record(msg: object = "hello %s", args: Any = ("you",), **attributes: An
     return record
 
 
+def test_standard_attributes():
+    """
+    What is no `extra` is what python-json-logger takes for none.
+    """
+    assert frozenset(RESERVED_ATTRS) == STANDARD_ATTRIBUTES
+
+
 class TestRecordContent:
     def test_ordinary(self) -> None:
         """
@@ -61,6 +71,22 @@ class TestRecordContent:
         logging.Formatter("%(asctime)s %(message)s").format(record)
         copy = pickle.loads(pickle.dumps(record))
         assert record_content(copy) == RecordContent("log", {"user": 1}, "hello you", "app", None)
+
+    def test_factory_that_was_there_first(self) -> None:
+        """
+        What a record factory of the app's own adds is an ``extra``, also where it was set before this package came.
+        """
+        program = (
+            "import logging\n"
+            "def make(*args, **options):\n"
+            "    record = logging.LogRecord(*args, **options)\n"
+            "    record.request = 'r1'\n"
+            "    return record\n"
+            "logging.setLogRecordFactory(make)\n"
+            "from sessionlog_handlers.formats.records import record_content\n"
+            "print(record_content(logging.getLogger().makeRecord('a', 20, '', 1, 'hi', (), None)).data)\n"
+        )
+        assert run_python(program, check=True).stdout == "{'request': 'r1'}\n"
 
     def test_event(self) -> None:
         """
