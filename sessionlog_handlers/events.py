@@ -8,8 +8,9 @@ import logging
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from sessionlog_handlers.exceptions import SessionLogWarning
 from sessionlog_handlers.levels import SessionLevel, severity_name
@@ -26,12 +27,12 @@ UNCONDITIONAL_EVENTS = frozenset({"level_change", "log_dropped", "log_degraded"}
 FRAME_EVENTS = frozenset({"session_start", "session_end", "session_crashed", "chunk_created", "process_started"})
 
 ORDINARY_RECORD = "log"  # the event's name in the line of a record that has none
+EVENT_LOGGER = "sessionlog.session"  # the logger of events, where there has to be one
 
 MAX_UNKNOWN_NAMES = 1024  # names; beyond it an unknown name is neither remembered nor warned of
 
 
-@dataclass(frozen=True, slots=True)
-class EventType:
+class EventType(msgspec.Struct, frozen=True):
     """
     What is known about every event of one name.
 
@@ -55,7 +56,7 @@ class EventType:
 
     def __post_init__(self) -> None:
         if not self.severity:
-            object.__setattr__(self, "severity", self.session_level.number)
+            msgspec.structs.force_setattr(self, "severity", self.session_level.number)
 
     @property
     def level(self) -> str:

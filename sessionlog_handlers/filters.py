@@ -12,7 +12,6 @@ from sessionlog_handlers.events import BUILTIN_EVENTS
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.formats.records import STAMPED, Stamp
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record
-from sessionlog_handlers.settings.values import parse_share
 
 _RANK_OF_EVENT = {known.name: known.session_level.rank for known in BUILTIN_EVENTS}
 _AUDIT_OF_EVENT = {known.name: known.audit for known in BUILTIN_EVENTS}
@@ -129,6 +128,8 @@ class SamplingFilter(logging.Filter):
     """
 
     def __init__(self, share: float, *, below: str | int = "WARNING") -> None:
+        from sessionlog_handlers.settings.values import parse_share  # sessions need this module without it
+
         super().__init__()
         share = parse_share(share)
         number = logging.getLevelNamesMapping().get(below.upper()) if isinstance(below, str) else below

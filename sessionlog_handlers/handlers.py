@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sessionlog_handlers.exceptions import SessionLogWarning
 from sessionlog_handlers.formats.encoding import safe_repr
@@ -16,8 +16,9 @@ from sessionlog_handlers.offers import BY_ALL, TakesEvents
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import make_root
 from sessionlog_handlers.session import Session
-from sessionlog_handlers.settings.model import Settings
-from sessionlog_handlers.settings.options import SettingsOptions
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.settings.options import SettingsOptions
 
 FLUSH_TIMEOUT = 5.0  # seconds
 
@@ -43,6 +44,8 @@ class SessionHandler(TakesEvents, logging.Handler):
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None, **options: Unpack[SettingsOptions]) -> None:
+        from sessionlog_handlers.settings.model import Settings  # who makes no handler pays nothing for it
+
         given: dict[str, Any] = {**options}
         if directory is not None:
             given["directory"] = directory

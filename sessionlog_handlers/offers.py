@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sessionlog_handlers.events import EventType
+from sessionlog_handlers.events import EVENT_LOGGER, EventType
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.formats.records import TAKEN
-from sessionlog_handlers.formats.text import EVENT_LOGGER
 from sessionlog_handlers.levels import severity_name
 
 BY_ALL = ("*",)  # what `TAKEN` says in a record that no handler of ours shall take

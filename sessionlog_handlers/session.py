@@ -8,10 +8,9 @@ import logging
 import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from pathlib import Path
 from time import time
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers import context
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
@@ -20,11 +19,14 @@ from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.offers import offer, text_of
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.channel import Channel
-from sessionlog_handlers.pipeline.layout import SessionPaths
-from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.queue import in_running_loop
-from sessionlog_handlers.pipeline.routes import Route, RouteTable
-from sessionlog_handlers.settings.values import parse_severity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sessionlog_handlers.pipeline.layout import SessionPaths
+    from sessionlog_handlers.pipeline.open_sessions import OpenSessions
+    from sessionlog_handlers.pipeline.routes import Route, RouteTable
 
 # The `with` blocks around this context's code, the innermost last. Not kept in the session, which tasks share: each of
 # them goes back to what was current in itself.
@@ -56,12 +58,12 @@ class Session(Channel):
     @property
     def directory(self) -> Path:
         """The session's own directory."""
-        return Path(self.paths.directory)
+        return _path(self.paths.directory)
 
     @property
     def log_path(self) -> Path:
         """The session's log."""
-        return Path(self.paths.log)
+        return _path(self.paths.log)
 
     @property
     def level(self) -> SessionLevel:
@@ -390,7 +392,7 @@ def start_session(
         LookupError: If no handler has that name.
     """
     wanted = None if level is None else SessionLevel.parse(level)
-    threshold = None if severity is None else parse_severity(severity)
+    threshold = None if severity is None else _read_severity(severity)
     if metadata is not None and not isinstance(metadata, Mapping):
         raise ConfigurationError(f"metadata is a mapping, and {safe_repr(metadata):.60} is {type(metadata).__name__}")
     frozen = freeze({"metadata": metadata or {}, "command": command})
@@ -415,6 +417,18 @@ def current_session() -> Session | None:
         found = (root.sessions.get(here) for root in reversed(lifecycle.all_roots()))
         here = next((session for session in found if session is not None), None)
     return here if isinstance(here, Session) else None
+
+
+def _path(name: str) -> Path:
+    from pathlib import Path  # not everybody asks for one
+
+    return Path(name)
+
+
+def _read_severity(word: str) -> int:
+    from sessionlog_handlers.settings.values import parse_severity  # most sessions give none
+
+    return parse_severity(word)
 
 
 def _traceback_of(error: BaseException) -> str:

@@ -20,6 +20,35 @@ from sessionlog_handlers import exceptions
 # Each of them costs an app that only writes more than this package itself does.
 HEAVY = ["asyncio", "click", "concurrent_log_handler", "msgspec", "psutil", "pythonjsonlogger", "sqlite3", "yaml"]
 
+# What only a handler that is made needs, or a rarer use still. Most of them cost a millisecond or more.
+NOT_FOR_AN_IMPORT = [
+    "asyncio",
+    "click",
+    "concurrent.futures",
+    "concurrent_log_handler",
+    "dataclasses",
+    "difflib",
+    "fractions",
+    "gzip",
+    "hashlib",
+    "importlib.metadata",
+    "locale",
+    "logging.handlers",
+    "pathlib",
+    "pickle",
+    "portalocker",
+    "psutil",
+    "pythonjsonlogger",
+    "shutil",
+    "socket",
+    "ssl",
+    "tempfile",
+    "urllib.parse",
+    "yaml",
+    "sessionlog_handlers.pipeline.root",
+    "sessionlog_handlers.settings.model",
+]
+
 
 def names_for_type_checkers() -> dict[str, str]:
     """
@@ -117,6 +146,44 @@ class TestImport:
         assert [name for name in HEAVY if name in loaded] == []
         ours = [name for name in loaded if name.startswith("sessionlog_handlers.")]
         assert ours == ["sessionlog_handlers.exceptions", "sessionlog_handlers.levels"]
+
+    def test_handler_and_sessions_load_little(self):
+        """
+        Who imports the handler, and starts no session yet, has not loaded what only writing takes, nor much of the
+        standard library.
+        """
+        program = (
+            "import json, logging, sys\n"
+            "before = {*sys.modules}\n"
+            "from sessionlog_handlers import SessionHandler, start_session\n"
+            "print(json.dumps(sorted({*sys.modules} - before)))"
+        )
+        loaded = json.loads(run_python(program, check=True).stdout)
+        assert [name for name in NOT_FOR_AN_IMPORT if name in loaded] == []
+
+    def test_session_without_a_handler_loads_no_writer(self):
+        """
+        Before there is a handler nothing can be written, so nothing is loaded that would, nor what makes loggers: in
+        another thread `logging` may just be configured, under its lock, and wait for the same import.
+        """
+        program = (
+            "import logging, sys, threading\n"
+            "import sessionlog_handlers.session\n"
+            "held, done = threading.Event(), threading.Event()\n"
+            "def configure():\n"
+            "    with logging._lock:\n"
+            "        held.set()\n"
+            "        done.wait()\n"
+            "thread = threading.Thread(target=configure)\n"
+            "thread.start()\n"
+            "held.wait()\n"
+            "import sessionlog_handlers.pipeline.parking\n"
+            "done.set()\n"
+            "thread.join()\n"
+            "sessionlog_handlers.session.start_session('abc')\n"
+            "assert 'concurrent_log_handler' not in sys.modules\n"
+        )
+        run_python(program, check=True, timeout=20)
 
     def test_registers_level_names(self):
         """

@@ -6,17 +6,16 @@ The result is strict JSON in valid UTF-8 on one line, without a character that a
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import math
 import re
+import sys
+from binascii import b2a_base64
 from collections import deque
 from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +33,7 @@ FEW_BYTES = 2 * MAX_DEPTH  # an object of that size can't be too deep
 
 _SEQUENCES = (list, tuple, set, frozenset, deque, range, KeysView, ValuesView, ItemsView)
 _MSGSPEC_TEXTS = (date, time, timedelta, UUID, Decimal)  # `datetime` is a date
+_DATACLASS_MARK = "__dataclass_fields__"  # by which `dataclasses.is_dataclass` knows one
 _PLAIN_TYPES = frozenset({str, int, bool, type(None), bytes})
 
 
@@ -159,13 +159,18 @@ def _substitute(value: Any) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, PurePath):
+    if _is_path(value):
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, _SEQUENCES):
         return list(value)
     return safe_repr(value)
+
+
+def _is_path(value: object) -> bool:
+    """Whether it is one of `pathlib`'s, which nobody has who has not loaded that."""
+    return isinstance(value, getattr(sys.modules.get("pathlib"), "PurePath", ()))
 
 
 encode_fast = msgspec.json.Encoder(enc_hook=_substitute).encode
@@ -198,7 +203,7 @@ def _is_too_deep(value: object, depth: int) -> bool:
     if value.__class__ is list or value.__class__ is tuple:
         return any(_is_too_deep(item, depth - 1) for item in value)
     # A tree of objects: the safe encoder counts as it goes.
-    return isinstance(value, (Mapping, msgspec.Struct, *_SEQUENCES)) or dataclasses.is_dataclass(value)
+    return isinstance(value, (Mapping, msgspec.Struct, *_SEQUENCES)) or hasattr(type(value), _DATACLASS_MARK)
 
 
 def _encode_plain(value: object, max_chars: int = 0, max_values: int = 0) -> bytes:
@@ -267,7 +272,7 @@ class _Plainer:
             return self._encode_bytes(bytes(value))
         if isinstance(value, _MSGSPEC_TEXTS):
             return msgspec.to_builtins(value)
-        if isinstance(value, PurePath):
+        if _is_path(value):
             return self._cut(str(value))
         return self._convert_container(value)
 
@@ -303,9 +308,9 @@ class _Plainer:
 
     def _encode_bytes(self, content: bytes) -> str:
         if self._max_chars and len(content) > self._max_chars:
-            head = base64.b64encode(content[: self._max_chars * 3 // 4]).decode("ascii")
+            head = b2a_base64(content[: self._max_chars * 3 // 4], newline=False).decode("ascii")
             return f"{head}...[truncated, {len(content)} bytes]"
-        return base64.b64encode(content).decode("ascii")
+        return b2a_base64(content, newline=False).decode("ascii")
 
 
 def _name_number(number: float) -> float | str:
@@ -323,7 +328,9 @@ def _named_fields(value: Any) -> Mapping[Any, Any] | None:
         return dict(value)
     if isinstance(value, type):
         return None
-    if dataclasses.is_dataclass(value):
+    if hasattr(type(value), _DATACLASS_MARK):
+        import dataclasses  # whoever made the class has loaded it
+
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}

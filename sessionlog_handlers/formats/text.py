@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sessionlog_handlers.events import BUILTIN_EVENTS, BYTE_EVENTS, ORDINARY_RECORD
+from sessionlog_handlers.events import BUILTIN_EVENTS, BYTE_EVENTS, EVENT_LOGGER, ORDINARY_RECORD
 from sessionlog_handlers.exceptions import InvalidLineError
 from sessionlog_handlers.formats.encoding import cut_text
 from sessionlog_handlers.formats.escaping import escape, format_pairs, quote_value, split_pairs, unescape
@@ -16,7 +16,6 @@ from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Pay
 from sessionlog_handlers.formats.payload import MIB, head_of
 from sessionlog_handlers.formats.timestamps import format_seconds, parse_timestamp
 
-EVENT_LOGGER = "sessionlog.session"
 MAX_NAME_CHARS = 256  # of a logger's name in a line
 
 _LINE = re.compile(r"(\S{20,40}) (DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^:]*):(?: (.*))?", re.DOTALL)

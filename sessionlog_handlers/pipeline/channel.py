@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from itertools import count
 from logging import LogRecord
 from time import monotonic, time
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from sessionlog_handlers.filters import Sampler
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
-from sessionlog_handlers.pipeline.layout import SessionPaths
-from sessionlog_handlers.pipeline.queue import BoundedQueue
-from sessionlog_handlers.pipeline.routes import Plan, Route, RouteTable
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.layout import SessionPaths
+    from sessionlog_handlers.pipeline.queue import BoundedQueue
+    from sessionlog_handlers.pipeline.routes import Plan, Route, RouteTable
 
 ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 

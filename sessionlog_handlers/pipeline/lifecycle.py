@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sessionlog_handlers.pipeline.channel import Channel
-from sessionlog_handlers.pipeline.parking import Parking
-from sessionlog_handlers.pipeline.root import SessionRoot
 from sessionlog_handlers.pipeline.threads import forbid_threads
-from sessionlog_handlers.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.channel import Channel
+    from sessionlog_handlers.pipeline.parking import Parking
+    from sessionlog_handlers.pipeline.root import SessionRoot
+    from sessionlog_handlers.settings.model import Settings
 
 SIGNAL_MEMORY = 30.0  # seconds; an app that lives on for longer after a signal does not end because of it
 CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
@@ -44,6 +46,8 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
 
         channel_type: What a session is on the callers' side.
     """
+    from sessionlog_handlers.pipeline.root import SessionRoot  # all that writes, loaded with the first handler
+
     place = os.path.abspath(settings.single_file or settings.directory)
     with _lock:
         root = _roots.get(place)
@@ -86,16 +90,27 @@ def find_root(handler: logging.Handler | str | None, channel_type: type[Channel]
     """
     global _parking
     with _lock:
-        live = [(known, root) for reference, root in _handlers if (known := reference()) is not None]
-        for known, root in reversed(live):
-            if handler is None or handler is known or handler == known.name:
-                return root
-        if handler is not None:
-            names = sorted(known.name for known, _ in live if known.name)
-            raise LookupError(f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}")
-        if _parking is None:
-            _parking = Parking(channel_type)
-        return _parking
+        root = _known_root(handler)
+    if root is None:
+        from sessionlog_handlers.pipeline.parking import Parking  # likewise; not under our lock, it takes its time
+
+        with _lock:
+            root = _known_root(handler)  # a handler may have come meanwhile
+            if root is None:
+                root = _parking = Parking(channel_type)
+    return root
+
+
+def _known_root(handler: logging.Handler | str | None) -> SessionRoot | None:
+    """The root in which a session starts, None if it has to be made. The lock is held."""
+    live = [(known, root) for reference, root in _handlers if (known := reference()) is not None]
+    for known, root in reversed(live):
+        if handler is None or handler is known or handler == known.name:
+            return root
+    if handler is not None:
+        names = sorted(known.name for known, _ in live if known.name)
+        raise LookupError(f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}")
+    return _parking
 
 
 def all_roots() -> list[SessionRoot]:

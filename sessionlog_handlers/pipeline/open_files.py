@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from sessionlog_handlers.pipeline.rotation import RotationPolicy
 from sessionlog_handlers.pipeline.sync import Syncer
-from sessionlog_handlers.pipeline.writer import Writer
 from sessionlog_handlers.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.writer import Writer
 
 MOST_OPEN_FILES = 256  # descriptors, unless the settings say otherwise
 
@@ -62,7 +65,7 @@ class OpenFiles:
         def before_rotation(descriptor: int) -> None:
             self._syncer.adopt(path, descriptor)
 
-        return Writer(
+        return load_writer()(
             path,
             self._rotation,
             file_mode=self._settings.file_mode,
@@ -106,6 +109,18 @@ class OpenFiles:
         if not self._writers:
             return float("inf")
         return next(iter(self._writers.values()))[1] + self._settings.idle_close
+
+
+def load_writer() -> type[Writer]:
+    """
+    The class of open files. A root calls this when it is made, and its listener finds the class loaded.
+
+    For concurrent-log-handler, its base, makes loggers while it is loaded. That takes the lock of `logging`, for which
+    the listener must never wait.
+    """
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    return Writer
 
 
 def default_max_open_files() -> int:

@@ -14,6 +14,7 @@ from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, Start
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
+from sessionlog_handlers.pipeline.open_files import load_writer
 from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.roots import note_root
 from sessionlog_handlers.pipeline.router import Router, count_entries
@@ -43,6 +44,8 @@ class SessionRoot(OpenSessions):
 
     def __init__(self, directory: str, settings: Settings, channel_type: type[Channel] = Channel) -> None:
         super().__init__(directory, settings, channel_type)
+        if directory:  # else nothing will be written
+            load_writer()
         self.control = ControlFile(directory)
         self._closing = threading.RLock()
         self._live = False

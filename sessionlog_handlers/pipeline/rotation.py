@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 
 from sessionlog_handlers.pipeline.files import check_regular
 
@@ -20,7 +21,8 @@ _DAYS = ("D", "MIDNIGHT")  # by the calendar: a local day may have 23 or 25 hour
 _DAY = 86_400  # seconds
 _WEEKDAY = re.compile(r"W[0-6]")
 _COARSE = 0.1  # seconds after a boundary in which a file's time may be before it; Linux's ticks are at most 0.01 apart
-_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH_WEEKDAY = 3  # that was a Thursday; Monday is 0
 
 
 def is_when(text: str) -> bool:
@@ -96,9 +98,7 @@ class RotationPolicy:
 
 
 def _day_number(parts: time.struct_time) -> int:
-    import calendar
-
-    return calendar.timegm((parts.tm_year, parts.tm_mon, parts.tm_mday, 0, 0, 0)) // _DAY
+    return date(parts.tm_year, parts.tm_mon, parts.tm_mday).toordinal() - _EPOCH_DAY
 
 
 def _local_midnight(day: int) -> float:
