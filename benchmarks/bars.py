@@ -48,6 +48,8 @@ class Bar:
     @property
     def wording(self) -> str:
         """The bar for people, such as ``≥ 4 × obvious stack``."""
+        if not self.threshold:
+            return f"0 {self.unit}"
         return f"{self.sense} {self.threshold:g} {f'× {self.base}' if self.base else self.unit}".rstrip()
 
     def value(self, results: Results, minor: str) -> float | None:
@@ -64,9 +66,11 @@ class Bar:
             return value >= self.threshold
         return value < self.threshold if self.sense == "<" else value <= self.threshold
 
-    def missed_by(self, value: float) -> float:
-        """By which share of the threshold a value fails to reach it; where the threshold is 0, the value itself."""
-        return abs(value - self.threshold) / (self.threshold or 1)
+    def missed_by(self, value: float) -> str:
+        """By which share of the threshold a value fails to reach it; where that is 0, the value itself."""
+        if not self.threshold:
+            return f"{value:.3g} {self.unit}"
+        return f"{100 * abs(value - self.threshold) / self.threshold:.0f} %"
 
 
 def _median(results: Results, topic: str, minor: str, variant: str, figure: str) -> float | None:
@@ -81,6 +85,7 @@ INFO, RARE, FULL, OUTPUT = "logger.info", "session.event rare", "session.event f
 OBVIOUS, NOTHING, LINES = "obvious stack", "handler that does nothing", "encode_lines"
 
 _TWO_FULL = (("`session.event` full", FULL), ("`session.output`", OUTPUT))
+_THREE = (("`logger.info`", INFO), *_TWO_FULL)
 
 CALLER = (
     Bar("`logger.info`, p50 in a burst", "caller", INFO, "burst p50", "≤", 1.3, NOTHING),
@@ -111,10 +116,25 @@ THROUGHPUT = (
     ),
 )
 
+_FOUR, _CLH = "4 processes", "concurrent-log-handler"
+
+PROCESSES = (
+    Bar("4 processes, `logger.info`, events/s", "processes", INFO, f"{_FOUR}, events/s", "≥", 4, _CLH),
+    *(
+        Bar(f"4 processes, {what}, events/s", "processes", name, f"{_FOUR}, events/s", "≥", 15, _CLH)
+        for what, name in _TWO_FULL
+    ),
+    *(
+        Bar(f"4 processes, {what}, {fault}", "processes", name, f"{_FOUR}, {fault}", "≤", 0, unit=unit)
+        for what, name in _THREE
+        for fault, unit in (("lost", "events"), ("torn", "lines"))
+    ),
+)
+
 SHARE = (
     *(
         Bar(f"{what}, CPU at 1,000/s", "share", name, "1,000/s over idle", "<", 1, unit="% of a core")
-        for what, name in (("`logger.info`", INFO), *_TWO_FULL)
+        for what, name in _THREE
     ),
     Bar("`logger.info`, CPU at 10,000/s", "share", INFO, "10,000/s over idle", "≤", 0.25, OBVIOUS),
     *(
@@ -125,14 +145,11 @@ SHARE = (
 )
 
 OTHERS = (
-    *(
-        Bar(f"{what}, memory in a burst", "memory", name, "MB in burst", "≤", 0.45, OBVIOUS)
-        for what, name in (("`logger.info`", INFO), *_TWO_FULL)
-    ),
+    *(Bar(f"{what}, memory in a burst", "memory", name, "MB in burst", "≤", 0.45, OBVIOUS) for what, name in _THREE),
     Bar("import, over `import logging`", "startup", "import of ours", "import", "≤", 25, unit="ms"),
 )
 
-BARS = (*CALLER, *DISABLED, *THROUGHPUT, *SHARE, *OTHERS)
+BARS = (*CALLER, *DISABLED, *THROUGHPUT, *PROCESSES, *SHARE, *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,7 @@ class Highlight:
 
         ours: The variant of ours.
 
-        base: That of the obvious stack.
+        base: That of the obvious stack, or of what is in its place where that can't do it.
     """
 
     what: str
@@ -164,6 +181,7 @@ HIGHLIGHTS = (
     Highlight("`session.output`: the caller's time, ns", "caller", "burst p50", OUTPUT),
     Highlight("`logger.info`: events/s to the files", "throughput", "events/s", INFO),
     Highlight("`session.event`: events/s to the files", "throughput", "events/s", FULL),
+    Highlight("4 processes, one rotating log: `logger.info`, events/s", "processes", f"{_FOUR}, events/s", INFO, _CLH),
     Highlight("CPU at 10,000 `logger.info`/s, % of a core", "share", "10,000/s over idle", INFO),
     Highlight("memory for 200,000 `logger.info` in a burst, MB", "memory", "MB in burst", INFO),
 )

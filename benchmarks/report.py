@@ -4,7 +4,7 @@ Turns the results into the tables of the documentation, and puts them where a pa
     <!-- begin: throughput -->                          the charted figures of a topic
     <!-- begin: caller: burst p50; paced p99.9 -->      other ones
     <!-- begin: bars -->                                what has to be reached, and what is
-    <!-- begin: highlights -->                          ours beside the obvious stack in a few rows
+    <!-- begin: highlights -->                          ours beside what others use, in a few rows
     <!-- begin: machine: throughput -->                 on what and with which versions a topic was measured
 
 Each ends with ``<!-- end: NAME -->``; what stands between is written anew. ``--check`` only says what is not current.
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bars import BARS, HIGHLIGHTS, Bar
+from bars import BARS, HIGHLIGHTS, Bar, Highlight
 from results import RESULTS, load, ratio_text
 from topic import BenchmarkError, Figure, Topic
 
@@ -61,7 +61,7 @@ class Report:
         if name == "bars":
             return self.bars(BARS)
         if name == "highlights":
-            return self.highlights()
+            return self.highlights(HIGHLIGHTS)
         if name == "machine" and detail in self.topics:
             return self.machine(detail)
         if name not in self.topics:
@@ -99,23 +99,23 @@ class Report:
             )
         return _markdown(["what", "bar", *self.minors, "met"], rows)
 
-    def highlights(self) -> str:
+    def highlights(self, highlights: Sequence[Highlight]) -> str:
         """
-        Ours beside the obvious stack, on the newest Python that was measured.
+        Ours beside what others use, on the newest Python that was measured.
         """
         if not self.minors:
             return f"{NOT_MEASURED.capitalize()} yet.\n"
         minor = self.minors[-1]
         rows = []
-        for row in HIGHLIGHTS:
+        for row in highlights:
             variants = self.results.get(row.topic, {}).get(minor, {}).get("variants", {})
             ours, base = (variants.get(name, {}).get("median", {}).get(row.figure) for name in (row.ours, row.base))
             if ours is None or base is None:
                 rows.append([row.what, NOT_MEASURED, "", ""])
                 continue
             form = _figure(self.topics[row.topic], row.figure).form
-            rows.append([row.what, f"**{ours:{form}}**", f"{base:{form}}", ratio_text(ours / base)])
-        return _markdown([f"CPython {minor}", "here", "obvious stack", "ratio"], rows)
+            rows.append([row.what, f"**{ours:{form}}**", f"{base:{form}} ({row.base})", ratio_text(ours / base)])
+        return _markdown([f"CPython {minor}", "here", "beside it", "ratio"], rows)
 
     def machine(self, topic: str) -> str:
         """
@@ -194,11 +194,7 @@ def _verdict(bar: Bar, values: Mapping[str, float | None]) -> str:
     known = {minor: value for minor, value in values.items() if value is not None}
     if not known:
         return NOT_MEASURED
-    missed = [
-        f"{minor} misses it by {100 * bar.missed_by(value):.0f} %"
-        for minor, value in known.items()
-        if not bar.is_met(value)
-    ]
+    missed = [f"{minor} misses it by {bar.missed_by(value)}" for minor, value in known.items() if not bar.is_met(value)]
     return f"no: {', '.join(missed)}" if missed else "yes"
 
 

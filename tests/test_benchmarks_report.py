@@ -9,7 +9,7 @@ import pytest
 import bars
 import report
 import results
-from bars import Bar
+from bars import Bar, Highlight
 from report import Report
 from topic import BenchmarkError, Figure, Topic, Variant
 
@@ -133,6 +133,7 @@ class TestBars:
                 Bar("rate", "fake", "ours", "events/s", "≥", 10, "obvious stack"),
                 Bar("time", "fake", "ours", "p50", "≤", 3.5, unit="ns"),
                 Bar("share", "fake", "ours", "p50", "<", 3.5, unit="ns"),
+                Bar("none", "fake", "ours", "p50", "≤", 0, unit="ns"),
                 Bar("other", "fake", "never ran", "p50", "≤", 3, unit="ns"),
             ]
         ).splitlines()
@@ -140,7 +141,20 @@ class TestBars:
             "| rate | ≥ 10 × obvious stack | 4× | 12.3× | no: 3.11 misses it by 60 % |",
             "| time | ≤ 3.5 ns | 3.5 ns | 3.5 ns | yes |",
             "| share | < 3.5 ns | 3.5 ns | 3.5 ns | no: 3.11 misses it by 0 %, 3.13 misses it by 0 % |",
+            "| none | 0 ns | 3.5 ns | 3.5 ns | no: 3.11 misses it by 3.5 ns, 3.13 misses it by 3.5 ns |",
             "| other | ≤ 3 ns | not measured | not measured | not measured |",
+        ]
+
+    def test_highlights_the_newest_python(self, measured):
+        """
+        A row has ours, what it stands beside, and the ratio.
+        """
+        rows = measured.highlights([Highlight("rate", "fake", "events/s", "ours"), Highlight("x", "fake", "y", "ours")])
+        assert rows.splitlines() == [
+            "| CPython 3.13 | here | beside it | ratio |",
+            "| --- | ---: | ---: | ---: |",
+            "| rate | **12,345** | 1,000 (obvious stack) | 12× |",
+            "| x | not measured |  |  |",
         ]
 
     @pytest.mark.parametrize("bar", bars.BARS, ids=lambda bar: f"{bar.what} {bar.wording}")
