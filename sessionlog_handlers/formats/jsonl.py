@@ -11,7 +11,14 @@ import msgspec
 
 from sessionlog_handlers.events import BYTE_EVENTS
 from sessionlog_handlers.exceptions import InvalidLineError
-from sessionlog_handlers.formats.encoding import encode_fast, encode_object, encode_text, escape_unsafe, is_whole
+from sessionlog_handlers.formats.encoding import (
+    FEW_BYTES,
+    encode_fast,
+    encode_object,
+    encode_text,
+    escape_unsafe,
+    is_whole,
+)
 from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, LineParts, Lines, Payload
 from sessionlog_handlers.formats.payload import MIB, decode_line, encode_bytes, head_of
 from sessionlog_handlers.formats.timestamps import format_ms_bytes, moment_of, parse_timestamp
@@ -77,7 +84,10 @@ class JsonLinesFormat(LineFormat):
                 return self._encode(event, data, msg, logger, exc)
             if logger is not None:
                 tail += self._loggers.get(logger) or self._cache_logger(logger)
-            if len(encoded) + len(tail) <= self._simple_bytes and is_whole(encoded):
+            if len(encoded) + len(tail) <= self._simple_bytes and (
+                # As `is_whole`, without the call for the most.
+                encoded.rfind(b"null") < 0 if len(encoded) <= FEW_BYTES else is_whole(encoded)
+            ):
                 return encoded, tail
         return self._encode(event, data, msg, logger, exc)
 

@@ -98,7 +98,8 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
     try:
         shape = _shapes[record.lineno]
         if shape.size == len(attributes):
-            return ORDINARY_RECORD, dict(zip(shape.names, shape.values(attributes), strict=False)), msg, logger, exc
+            data = dict(zip(shape.names, shape.values(attributes)))  # noqa: B905 - `strict` costs half as much again
+            return ORDINARY_RECORD, data, msg, logger, exc
     except (KeyError, TypeError):
         pass  # a first call, or another one in a line of that number
     # `extra` comes last, behind what every record has.

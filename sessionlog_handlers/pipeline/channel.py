@@ -184,6 +184,7 @@ class Channel:
         queue = root.queue
         if size > queue.slot_bytes or route.clocked or self.closed or len(queue.items) >= queue.room[route.priority]:
             return self._put(root, route, record.created, encoded, tail, size)
+        # What `_put` does, without the call: this is the way of nearly all records.
         queue.items.append((self.number, route, record.created, encoded, tail, 0.0))
         if queue.idle:
             root.rouse()

@@ -132,7 +132,8 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                     if self._worker is threading.current_thread():
                         self._worker = None
                         self.queue.abandon()
-                    return
+                    break
+        self.drain()  # what was put since, by who found the queue attended
 
     def _serve(self) -> None:
         while not self._stopping:

@@ -143,6 +143,7 @@ class SessionRoot(OpenSessions):
             with self.lock:
                 self._live = False
                 self._is_closing = True
+                self.queue.idle = True  # whoever puts something now sees to it that there is a listener again
             try:
                 self.listener.stop(left())
                 if self.listener.is_running:
