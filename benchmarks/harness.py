@@ -114,7 +114,8 @@ def _run(topic: Topic, arguments: argparse.Namespace) -> None:
         raise BenchmarkError("no variant is left")
     options = options_of(topic, arguments)
     rounds = arguments.rounds or (1 if arguments.quick else topic.rounds)
-    with tempfile.TemporaryDirectory(prefix=f"bench-{topic.name}-", dir=arguments.directory) as place:
+    parent = arguments.directory or (machine.memory_directory() if topic.in_memory else None)
+    with tempfile.TemporaryDirectory(prefix=f"bench-{topic.name}-", dir=parent) as place:
         directory = Path(place)
         about = machine.describe(directory)
         if float(about["busy_percent"]) > BUSY and not arguments.quick:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from contextlib import suppress
 from importlib import metadata
@@ -25,7 +26,8 @@ DISTRIBUTIONS = (
     "structlog",
 )
 
-
+IN_MEMORY = "/dev/shm"
+ENOUGH = 2 * 10**9  # bytes; containers often have a few megabytes there
 SAMPLE = 0.3  # seconds that show what others do with the machine
 
 
@@ -74,6 +76,15 @@ def filesystem(directory: Path) -> str:
         if parent in mounts:
             return mounts[parent]
     return "unknown"
+
+
+def memory_directory() -> str | None:
+    """A directory whose files are in memory and have room enough, or None."""
+    try:
+        free = shutil.disk_usage(IN_MEMORY).free
+    except OSError:
+        return None
+    return IN_MEMORY if free >= ENOUGH and os.access(IN_MEMORY, os.W_OK) else None
 
 
 def versions() -> dict[str, str]:

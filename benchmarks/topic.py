@@ -115,6 +115,9 @@ class Topic:
         sizes: Option → what it is by default.
 
         rounds: How often each variant runs. (default: 5)
+
+        in_memory: Whether files are written to a file system in memory if there is one, where a disk's would let a
+            variant pay for what the one before it has left or removed. (default: False)
     """
 
     name: str
@@ -124,6 +127,7 @@ class Topic:
     bases: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Size] = field(default_factory=dict)
     rounds: int = 5
+    in_memory: bool = False
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
