@@ -131,6 +131,43 @@ PROCESSES = (
     ),
 )
 
+_MANY, _MOST, _CLH_EACH = "1,000 sessions", "10,000 sessions", "concurrent-log-handler each"
+_CAP = 256  # descriptors: what `max_open_files` comes to where the process may have enough of them
+
+SESSIONS = (
+    Bar("1,000 sessions, `logger.info`, events/s", "sessions", INFO, f"{_MANY}, events/s", "≥", 2, _CLH_EACH),
+    *(
+        Bar(f"1,000 sessions, {what}, events/s", "sessions", name, f"{_MANY}, events/s", "≥", 7, _CLH_EACH)
+        for what, name in _TWO_FULL
+    ),
+    *(
+        Bar(
+            f"{what}, cost at 10,000 sessions over that at 1,000",
+            "sessions",
+            name,
+            "10,000 over 1,000",
+            "≤",
+            2,
+            unit="×",
+        )
+        for what, name in _THREE
+    ),
+    *(
+        Bar(f"10,000 sessions, {what}, descriptors", "sessions", name, f"{_MOST}, descriptors", "≤", _CAP)
+        for what, name in _THREE
+    ),
+    Bar("memory of an idle session", "sessions", "idle sessions", "idle session", "≤", 2, unit="KiB"),
+    Bar(
+        "start of a session, until in the files",
+        "sessions",
+        "start and end",
+        "start, in the files",
+        "≤",
+        200,
+        unit="µs",
+    ),
+)
+
 SHARE = (
     *(
         Bar(f"{what}, CPU at 1,000/s", "share", name, "1,000/s over idle", "<", 1, unit="% of a core")
@@ -149,7 +186,7 @@ OTHERS = (
     Bar("import, over `import logging`", "startup", "import of ours", "import", "≤", 25, unit="ms"),
 )
 
-BARS = (*CALLER, *DISABLED, *THROUGHPUT, *PROCESSES, *SHARE, *OTHERS)
+BARS = (*CALLER, *DISABLED, *THROUGHPUT, *PROCESSES, *SESSIONS, *SHARE, *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +219,7 @@ HIGHLIGHTS = (
     Highlight("`logger.info`: events/s to the files", "throughput", "events/s", INFO),
     Highlight("`session.event`: events/s to the files", "throughput", "events/s", FULL),
     Highlight("4 processes, one rotating log: `logger.info`, events/s", "processes", f"{_FOUR}, events/s", INFO, _CLH),
+    Highlight("1,000 logs: `logger.info`, events/s", "sessions", f"{_MANY}, events/s", INFO, _CLH_EACH),
     Highlight("CPU at 10,000 `logger.info`/s, % of a core", "share", "10,000/s over idle", INFO),
     Highlight("memory for 200,000 `logger.info` in a burst, MB", "memory", "MB in burst", INFO),
 )
