@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sessionlog_handlers.events import ORDINARY_RECORD
@@ -96,10 +95,12 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
         logger = safe_repr(logger)
     attributes = record.__dict__
     try:
-        shape = _shapes[record.lineno]
-        if shape.size == len(attributes):
-            data = dict(zip(shape.names, shape.values(attributes)))  # noqa: B905 - `strict` costs half as much again
-            return ORDINARY_RECORD, data, msg, logger, exc
+        size, names, has_session = _shapes[record.lineno]
+        if size == len(attributes) and has_session == (SESSION_ID in attributes):
+            known: dict[str, Any] = {}
+            for name in names:
+                known[name] = attributes[name]
+            return ORDINARY_RECORD, known, msg, logger, exc
     except (KeyError, TypeError):
         pass  # a first call, or another one in a line of that number
     # `extra` comes last, behind what every record has.
@@ -114,35 +115,17 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
     return ORDINARY_RECORD, data, msg, logger, exc
 
 
-class _Shape(NamedTuple):
-    """
-    What records of one call in the app's code have as ``extra``.
-
-    With *size* attributes of which these are some, a record can have no others but those that all have.
-
-    Args:
-        size: The number of the record's attributes.
-
-        names: Of the ``extra``, without the session's id.
-
-        values: Takes them out of the record's attributes, and the session's id last.
-    """
-
-    size: int
-    names: tuple[str, ...]
-    values: Callable[[dict[str, Any]], tuple[Any, ...]]
-
-
-_shapes: dict[int, _Shape] = {}  # by line number: most often it is the same call that logs on it
+# What records of one call in the app's code have as `extra`, by the call's line number: how many attributes a record
+# has, the names of those that came in `extra`, and whether the session's id is one more. Which file the line is in does
+# not matter: a record with that many attributes that has all of these can have no others.
+_shapes: dict[int, tuple[int, tuple[str, ...], bool]] = {}
 
 
 def _remember_shape(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """The names in a record's extra, so that the next one from there need not be searched through."""
-    if len(extra) < 2 or type(record.lineno) is not int or len(_shapes) >= MAX_SHAPES:
-        return
-    names = tuple(name for name in extra if name != SESSION_ID)
-    all_names = (*names, SESSION_ID) if SESSION_ID in extra else names
-    _shapes[record.lineno] = _Shape(len(record.__dict__), names, itemgetter(*all_names))
+    if type(record.lineno) is int and len(_shapes) < MAX_SHAPES:
+        names = tuple(name for name in extra if name != SESSION_ID)
+        _shapes[record.lineno] = len(record.__dict__), names, SESSION_ID in extra
 
 
 def _take_apart_event(
