@@ -78,13 +78,13 @@ def filesystem(directory: Path) -> str:
     return "unknown"
 
 
-def memory_directory() -> str | None:
-    """A directory whose files are in memory and have room enough, or None."""
+def memory_directory(directory: str = IN_MEMORY, enough: int = ENOUGH) -> str | None:
+    """The directory whose files are in memory, or None where there is none that can be written and has enough room."""
     try:
-        free = shutil.disk_usage(IN_MEMORY).free
+        free = shutil.disk_usage(directory).free
     except OSError:
         return None
-    return IN_MEMORY if free >= ENOUGH and os.access(IN_MEMORY, os.W_OK) else None
+    return directory if free >= enough and os.access(directory, os.W_OK) else None
 
 
 def versions() -> dict[str, str]:

@@ -7,13 +7,18 @@ from __future__ import annotations
 import contextvars
 import threading
 from array import array
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import run_python
 
 import calls
+import machine
 from bench_processes import Landed, count_landed
 from bench_share import Load
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 current = contextvars.ContextVar("current", default="")
 
@@ -219,3 +224,36 @@ class TestLoad:
         load = Load(10_000, 0.01)
         load.run(seen.append, 7)
         assert seen == [*range(7, 7 + load.events)]
+
+
+class TestMemoryDirectory:
+    def test_wants_room(self, tmp_path):
+        """
+        A directory in memory is taken if it has enough room, and none if it has not or is not there.
+        """
+        assert machine.memory_directory(str(tmp_path), 1) == str(tmp_path)
+        assert machine.memory_directory(str(tmp_path), 2**80) is None
+        assert machine.memory_directory(str(tmp_path / "absent"), 1) is None
+
+
+class TestQuickRuns:
+    @pytest.mark.parametrize(
+        ("topic", "names", "figures"),
+        [
+            ("caller", ["logger.info", "obvious stack"], ["burst p50", "paced p99.9", "4 threads, burst longest"]),
+            ("disabled", ["session.output", "session.event rare", "logger.debug"], ["refused call"]),
+            ("processes", ["session.event full", "concurrent-log-handler"], ["4 processes, events/s"]),
+            ("sessions", ["logger.info", "FileHandler each"], ["20 sessions, events/s", "20 sessions, descriptors"]),
+            ("sessions", ["idle sessions", "start and end"], ["idle session", "start, p50", "end, in the files"]),
+            ("share", ["session.output", "open session, idle"], ["1,000/s over idle", "wake-ups when idle"]),
+        ],
+    )
+    def test_finds_every_line_again(self, topic, names, figures):
+        """
+        A quick run ends with figures, which it gives only if all that was logged has landed.
+        """
+        result = run_python(BENCHMARKS / f"bench_{topic}.py", "--quick", "--only", *names, check=True)
+        printed = result.stdout.splitlines()
+        for figure in figures:
+            assert any(line.startswith(f"{figure} [") for line in printed), result.stdout
+        assert not result.stderr
