@@ -94,22 +94,23 @@ class Session(Channel):
         """
         # What `_log` does in seven calls, in one step for an event that has nothing special about it: most of them are
         # of class full, where each call less is a tenth of the whole.
+        encoded = b""
+        root = self.root
+        queue = root.queue
         try:
             route = self._table.events[name]
             if route is None:
                 return
-            encoded = encode_fast(data)
+            if len(queue.items) < queue.room[route.priority]:
+                encoded = encode_fast(data)
         except Exception:
-            self._log(name, data)
-            return
-        root = self.root
-        queue = root.queue
+            route = None  # not known so far, or values that take more
         if (
-            len(encoded) > route.quick
+            route is None
+            or not 0 < len(encoded) <= route.quick
             or encoded.rfind(b"null") >= 0  # see `is_whole`
             or route.layout is not root.plan.layout
             or self.closed
-            or len(queue.items) >= queue.room[route.priority]
         ):
             self._log(name, data)
             return

@@ -43,6 +43,10 @@ class Home(Protocol):
         """Queue an entry of that channel, or count it as lost and give False."""
         ...
 
+    def refuses(self, channel: Channel, priority: int) -> bool:
+        """Whether the queue is too full for what is of that priority and does not wait; then it is counted as lost."""
+        ...
+
     def rouse(self) -> None:
         """See to it that what was queued is dealt with, since the listener sleeps, or does not run."""
         ...
@@ -139,7 +143,7 @@ class Channel:
         """
         root = self.root  # once: it may change meanwhile, and what is frozen for one root is no good for another
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
-        if now is None or (now.sampled < 1.0 and not self._sample(now)):
+        if now is None or (now.sampled < 1.0 and not self._sample(now)) or self._is_refused(root, now):
             return False
         if now.format is None:
             return self._accept_in_all(root, now, (now.event, data, msg, None, exc), time())
@@ -152,7 +156,7 @@ class Channel:
         """
         root = self.root
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
-        if now is None or (now.sampled < 1.0 and not self._sample(now)):
+        if now is None or (now.sampled < 1.0 and not self._sample(now)) or self._is_refused(root, now):
             return False
         if type(content) is not bytes:
             content = bytes(memoryview(content))  # its owner may fill the buffer anew before it is written
@@ -176,13 +180,16 @@ class Channel:
             route = table.record(record.levelno)
         if route is None or (route.sampled < 1.0 and not self._sample(route)):
             return False
+        queue = root.queue
+        is_full = len(queue.items) >= queue.room[route.priority]
+        if is_full and root.refuses(self, route.priority):
+            return False
         event, data, msg, logger, exc = take_apart(record)
         if route.format is None:
             return self._accept_in_all(root, route, (event, data, msg, logger, exc), record.created)
         encoded, tail = route.format.fields(event, data, msg, logger, exc)
         size = len(encoded) + len(tail) + ENTRY_OVERHEAD
-        queue = root.queue
-        if size > queue.slot_bytes or route.clocked or self.closed or len(queue.items) >= queue.room[route.priority]:
+        if is_full or size > queue.slot_bytes or route.clocked or self.closed:
             return self._put(root, route, record.created, encoded, tail, size)
         # What `_put` does, without the call: this is the way of nearly all records.
         queue.items.append((self.number, route, record.created, encoded, tail, 0.0))
@@ -222,6 +229,11 @@ class Channel:
             payloads = tuple(root.plan.formats[index].fields(*content) for index in route.formats)
             data, tail = payloads[0] if len(payloads) == 1 else (payloads, b"")
         return root.put(self, (self.number, route, created, data, tail, elapsed), entry_size(data, tail))
+
+    def _is_refused(self, root: Home, route: Route) -> bool:
+        """Before anything is done for it: whoever logs more than can be written is not to pay for that as well."""
+        queue = root.queue
+        return len(queue.items) >= queue.room[route.priority] and root.refuses(self, route.priority)
 
     def _table_of(self, root: Home) -> RouteTable:
         """Its level's routes, as that root counts files and formats."""

@@ -63,6 +63,12 @@ class OpenSessions(ABC):
         """
 
     @abstractmethod
+    def refuses(self, channel: Channel, priority: int) -> bool:
+        """
+        Whether the queue is too full for what is of that priority and does not wait; then it is counted as lost.
+        """
+
+    @abstractmethod
     def rouse(self) -> None:
         """
         See to it that what was queued is dealt with, since the listener sleeps, or does not run.

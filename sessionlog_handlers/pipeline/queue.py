@@ -132,6 +132,13 @@ class BoundedQueue(Generic[Item]):
         if len(self.items) >= self._limits[-1]:
             self._wait_for_room(len(MARKS) - 2, self._limits[-1])
 
+    def refuses(self, priority: int) -> bool:
+        """
+        Whether an item of that priority, however small, would be refused at once.
+        """
+        waits = self.overflow == "wait" or priority == len(MARKS) - 2
+        return not waits and len(self.items) >= self.room[priority]
+
     def put_always(self, item: Item) -> None:
         """
         Add an item that is no record but a command, whatever the queue holds.

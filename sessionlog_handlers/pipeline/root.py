@@ -223,14 +223,24 @@ class SessionRoot(OpenSessions):
         if not self._live:
             self._revive()
         if not self.queue.put(entry, entry[1].priority, size):
-            self.losses.count(channel, "queue_full")
-            self.reporter.report(
-                "queue_full", f"the queue of {self.directory} is full; entries are left out and counted"
-            )
+            self._count_refused(channel)
             return False
         if not self._live:
             self._drain_if_threadless()
         return True
+
+    def refuses(self, channel: Channel, priority: int) -> bool:
+        """
+        Whether the queue is too full for what is of that priority and does not wait; then it is counted as lost.
+        """
+        if channel.closed or not self.queue.refuses(priority):
+            return False
+        self._count_refused(channel)
+        return True
+
+    def _count_refused(self, channel: Channel) -> None:
+        self.losses.count(channel, "queue_full")
+        self.reporter.report("queue_full", f"the queue of {self.directory} is full; entries are left out and counted")
 
     def rouse(self) -> None:
         """

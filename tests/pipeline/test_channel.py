@@ -31,6 +31,12 @@ class Root:
         self.entries: list[tuple[Entry, int]] = []
         self.most = most
 
+    def refuses(self, channel: Channel, priority: int) -> bool:
+        """
+        As the real one.
+        """
+        return self.queue.refuses(priority)
+
     def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
         As the real one.
@@ -114,6 +120,33 @@ class TestEvents:
         channel.accept_event(channel.table.event("completion"), {"a": 1})
         ((entry, _),) = channel.root.entries
         assert entry[3] == ((b'{"a":1}', b""), (b"sessionlog.session: completion a=1", b""))
+
+    @pytest.mark.parametrize("overflow", ["shed", "wait"])
+    def test_refused_before_it_is_made(self, overflow):
+        """
+        For what a full queue refuses nothing is formatted; what may wait for room is.
+        """
+
+        class Costly:
+            made = 0
+
+            def __str__(self) -> str:
+                self.made += 1
+                return "text"
+
+        channel = _channel(overflow=overflow)
+        channel.root.queue = BoundedQueue(10, overflow=overflow)
+        channel.root.queue.slot_bytes = 0
+        for number in range(9):
+            channel.root.queue.put_always(number)
+        text = Costly()
+        waits = overflow == "wait"
+        assert channel.accept_record(_record(logging.DEBUG, text)) == waits
+        assert channel.accept_record(_record(logging.INFO, text)) == waits
+        assert channel.accept_event(channel.table.event("output"), {"text": text}) == waits
+        assert channel.accept_bytes(channel.table.event("output"), b"x") == waits
+        assert text.made == (2 if waits else 0)
+        assert channel.accept_record(_record(logging.ERROR, text))  # it may wait for room
 
 
 class TestRecords:
