@@ -14,7 +14,19 @@ from floors import NothingHandler
 from lines import AUDIT_LOGS, SESSION_LOGS, check_metadata, json_numbers
 from sessionlog_handlers import Session, SessionHandler, start_session
 from topic import BenchmarkError
-from workload import COMMAND, MESSAGE, NAME, Builder, Logging, Place, fields_of, session_names
+from workload import (
+    COMMAND,
+    MESSAGE,
+    NAME,
+    Builder,
+    Logging,
+    Place,
+    burst_by_extra,
+    burst_by_item,
+    burst_by_names,
+    fields_of,
+    session_names,
+)
 
 Overflow = Literal["wait", "shed"]
 
@@ -113,7 +125,8 @@ def logger_info(place: Place, overflow: Overflow = "wait") -> Logging:
     def extra_of(number: int) -> dict[str, Any]:
         return {"session_id": names[0], **fields_of(number)}
 
-    return Logging(log, ours.finish, ours.close, ours.numbers, info, item=extra_of, dropped=ours.dropped)
+    burst = burst_by_extra(info, "session_id", names)
+    return Logging(log, ours.finish, ours.close, ours.numbers, info, item=extra_of, dropped=ours.dropped, burst=burst)
 
 
 def rare_event(place: Place) -> Logging:
@@ -141,7 +154,17 @@ def _events(ours: Ours, name: str) -> Logging:
             ratio=number * 0.5,
         )
 
-    return Logging(log, ours.finish, ours.close, ours.audited_numbers, calls[0], "names", name, dropped=ours.dropped)
+    return Logging(
+        log,
+        ours.finish,
+        ours.close,
+        ours.audited_numbers,
+        calls[0],
+        "names",
+        name,
+        dropped=ours.dropped,
+        burst=burst_by_names(calls, name),
+    )
 
 
 def session_output(place: Place) -> Logging:
@@ -153,7 +176,17 @@ def session_output(place: Place) -> Logging:
     def log(number: int) -> None:
         calls[number % len(calls)](contents[number])
 
-    return Logging(log, ours.finish, ours.close, ours.numbers, calls[0], "item", item=output_of, dropped=ours.dropped)
+    return Logging(
+        log,
+        ours.finish,
+        ours.close,
+        ours.numbers,
+        calls[0],
+        "item",
+        item=output_of,
+        dropped=ours.dropped,
+        burst=burst_by_item(calls, contents),
+    )
 
 
 OURS: tuple[Builder, ...] = (

@@ -23,6 +23,8 @@ from workload import (
     Builder,
     Logging,
     Place,
+    burst_by_extra,
+    burst_by_names,
     fields_of,
     session_names,
 )
@@ -75,6 +77,7 @@ def stdlib_file(place: Place) -> Logging:
         lambda: text_numbers(place.directory, TEXT_NUMBER),
         logger.info,
         item=extra_of,
+        burst=burst_by_extra(logger.info, "session", session_names(place.sessions)),
     )
 
 
@@ -113,7 +116,8 @@ def _behind_queue(place: Place, handler: logging.Handler, numbers: Callable[[], 
         listener.start()
 
     log = call_with_extra(logger, place.sessions)
-    return Logging(log, finish, handler.close, numbers, logger.info, item=extra_of, drain=drain)
+    burst = burst_by_extra(logger.info, "session", session_names(place.sessions))
+    return Logging(log, finish, handler.close, numbers, logger.info, item=extra_of, drain=drain, burst=burst)
 
 
 def loguru_plain(place: Place) -> Logging:
@@ -152,6 +156,7 @@ def _loguru(place: Place, *, enqueue: bool) -> Logging:
         lambda: json_numbers(place.directory, lambda line: line["record"]["extra"]["pid"]),
         calls[0],
         "names",
+        burst=burst_by_names(calls, MESSAGE),
     )
 
 
@@ -184,6 +189,7 @@ def structlog_fastest(place: Place) -> Logging:
         lambda: json_numbers(place.directory, lambda line: line["pid"]),
         calls[0],
         "names",
+        burst=burst_by_names(calls, MESSAGE),
     )
 
 

@@ -6,7 +6,7 @@ A record has a message, a session and five fields, of which ``pid`` is its numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,65 @@ def fields_of(number: int) -> dict[str, Any]:
         "code": number & 3,
         "ratio": number * 0.5,
     }
+
+
+# Bursts in the three ways that loggers are called. Written out, so that as little as can be is between two calls.
+
+
+def burst_by_names(calls: Sequence[Callable[..., object]], first: str) -> Callable[[int], None]:
+    """
+    Many calls in turn, with the fields as named arguments.
+    """
+
+    def burst(records: int) -> None:
+        count = len(calls)
+        for number in range(records):
+            calls[number % count](
+                first,
+                command=COMMAND,
+                pid=number,
+                status="running" if number & 1 else "waiting",
+                code=number & 3,
+                ratio=number * 0.5,
+            )
+
+    return burst
+
+
+def burst_by_extra(call: Callable[..., object], key: str, names: Sequence[str]) -> Callable[[int], None]:
+    """
+    Many calls of one logger, with the fields, and under *key* the session's id, in ``extra``.
+    """
+
+    def burst(records: int) -> None:
+        count = len(names)
+        for number in range(records):
+            call(
+                MESSAGE,
+                extra={
+                    key: names[number % count],
+                    "command": COMMAND,
+                    "pid": number,
+                    "status": "running" if number & 1 else "waiting",
+                    "code": number & 3,
+                    "ratio": number * 0.5,
+                },
+            )
+
+    return burst
+
+
+def burst_by_item(calls: Sequence[Callable[..., object]], items: Sequence[object]) -> Callable[[int], None]:
+    """
+    Many calls in turn, with one thing each that is there already.
+    """
+
+    def burst(records: int) -> None:
+        count = len(calls)
+        for number in range(records):
+            calls[number % count](items[number])
+
+    return burst
 
 
 def session_names(sessions: int) -> list[str]:

@@ -36,7 +36,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
 
         sink: Called with each batch instead of the handlers.
 
-        on_take: Called with each batch as soon as it is taken, before anything is done with it.
+        on_done: Called with each batch when the sink is done with it, as it goes out of `in_hand`.
 
         due: Gives the seconds until the sink wants to be called even without a batch, or None.
 
@@ -50,7 +50,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         respect_handler_level: bool = False,
         linger: float = 0.05,
         sink: Callable[[list[Any]], None] | None = None,
-        on_take: Callable[[list[Any]], None] | None = None,
+        on_done: Callable[[list[Any]], None] | None = None,
         due: Callable[[], float | None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self.queue: BoundedQueue[Any] = queue  # type: ignore[assignment]  # as above
         self.linger = linger
         self._sink = sink or self._hand_out
-        self._on_take = on_take
+        self._on_done = on_done
         self._due = due
         self._on_error = on_error
         self.reset()
@@ -71,7 +71,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         self._draining = threading.RLock()
         self._starting = threading.RLock()
         self._stopping = False
-        self.moves = 0  # odd while a batch moves from the queue into somebody's hands
+        self.moves = 0  # odd while a batch moves from the queue into our hands, or out of them
         self.in_hand: list[Any] = []  # taken from the queue and not yet dealt with
 
     @property
@@ -146,8 +146,6 @@ class BatchingQueueListener(logging.handlers.QueueListener):
     def _batch(self) -> int:
         self.moves += 1
         batch = self.in_hand = self.queue.take(BATCH)
-        if self._on_take:
-            self._on_take(batch)
         self.moves += 1
         try:
             self._sink(batch)
@@ -156,7 +154,11 @@ class BatchingQueueListener(logging.handlers.QueueListener):
             if self._on_error:
                 self._on_error(error)
         finally:
+            self.moves += 1
             self.in_hand = []
+            if self._on_done:
+                self._on_done(batch)
+            self.moves += 1
         return len(batch)
 
     def _hand_out(self, batch: list[Any]) -> None:

@@ -67,7 +67,7 @@ class SessionRoot(OpenSessions):
             self.queue,
             linger=settings.linger,
             sink=self.router.write,
-            on_take=self.router.count,
+            on_done=self.router.count,
             due=self.router.due,
             on_error=self._sink_failed,
         )
@@ -337,14 +337,15 @@ class SessionRoot(OpenSessions):
         return bool(self.sessions) and self._live
 
     def _count_unwritten(self) -> tuple[int, int]:
-        """How many entries are in the queue, and how many were taken from it, at one moment."""
+        """How many entries are in the queue, and how many have been taken from it, at one moment."""
         for _ in range(MOST_LOOKS):
             moves = self.listener.moves
+            in_hand = count_entries(self.listener.in_hand)
             queued = count_entries(self.queue.snapshot())
             taken = self.shared.taken
             if moves == self.listener.moves and not moves % 2:
                 break
-        return queued, taken
+        return queued, in_hand + taken
 
     def stats(self) -> dict[str, Any]:
         """

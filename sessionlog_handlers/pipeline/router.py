@@ -49,6 +49,7 @@ class Router:
         self._backlog = 0  # bytes that they hold together
         self._implicit: dict[SessionFiles, None] = {}  # sessions that end when they are idle
         self._next_look = 0.0
+        self._commands = 0  # in the batch that was written last
 
     def use(self, settings: Settings, plan: Plan) -> None:
         """
@@ -65,20 +66,22 @@ class Router:
 
     def count(self, batch: list[Any]) -> None:
         """
-        Count a batch's entries as taken from the queue.
+        Count the entries of the batch that was written last as taken from the queue.
         """
-        self.shared.taken += count_entries(batch)
+        self.shared.taken += len(batch) - self._commands
 
     def write(self, batch: list[Any]) -> None:
         """
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
+        self._commands = 0
         lanes, touched = self._lanes, self._touched
         for item in batch:
             if item.__class__ is tuple:
-                files = lanes.get(item[0])
-                if files is None:
+                try:
+                    files = lanes[item[0]]
+                except KeyError:
                     self.shared.count_lost(None, "late")
                     continue
                 entries = files.entries
@@ -86,6 +89,7 @@ class Router:
                     touched[files] = None
                 entries.append(item)
             else:
+                self._commands += 1
                 try:
                     self._obey(item)
                 except BaseException as error:

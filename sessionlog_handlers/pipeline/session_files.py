@@ -7,9 +7,10 @@ from __future__ import annotations
 import enum
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sessionlog_handlers.formats.line import Lines
@@ -150,15 +151,17 @@ class SessionFiles:
         Make the lines of what came, and put them before the files that they go to.
         """
         entries, self.entries = self.entries, []
-        routes = {entry[1] for entry in entries}
+        routes = set(map(_route_of, entries))
         layout = self._shared.settings.layout
         if any(route.layout is not layout and route.layout != layout for route in routes):
             entries = self._leave_out_others(entries, layout)
+            routes = set(map(_route_of, entries))
         if len({route.formats for route in routes}) == 1:
-            self._put_down(entries)
+            self._put_down(entries, routes)
         else:
             for _, run in groupby(entries, key=lambda entry: entry[1].formats):
-                self._put_down([*run])
+                part = [*run]
+                self._put_down(part, set(map(_route_of, part)))
         self._says = False
 
     def _leave_out_others(self, entries: list[Entry], layout: Layout) -> list[Entry]:
@@ -169,10 +172,8 @@ class SessionFiles:
             self._shared.count_lost(self.channel, "reconfigured", lost)
         return kept
 
-    def _put_down(self, entries: list[Entry]) -> None:
+    def _put_down(self, entries: list[Entry], routes: set[Route]) -> None:
         """Number a run of entries for the same formats, make their lines, and spread them over the files."""
-        if not entries:
-            return
         try:
             lines = self._make_lines(entries)
         except BaseException as error:
@@ -181,10 +182,10 @@ class SessionFiles:
                 self._shared.entry_failed(self.channel, error, int(entries[0][0] != OWN))
             else:
                 for entry in entries:
-                    self._put_down([entry])
+                    self._put_down([entry], {entry[1]})
             return
         self.seq += len(entries)
-        self._spread(entries, lines)
+        self._spread(entries, routes, lines)
 
     def _make_lines(self, entries: list[Entry]) -> dict[int, Lines]:
         """The lines of a run of entries, once for each of their formats."""
@@ -201,10 +202,9 @@ class SessionFiles:
             lines[index] = line_format.assemble_all(parts, self.channel.id, self.pid, self.seq + 1)
         return lines
 
-    def _spread(self, entries: list[Entry], lines: dict[int, Lines]) -> None:
-        routes = {entry[1] for entry in entries}
+    def _spread(self, entries: list[Entry], routes: set[Route], lines: dict[int, Lines]) -> None:
         if len(routes) == 1 and not self._says:  # most often so
-            self._spread_alike(routes.pop(), lines)
+            self._spread_alike(entries[0][1], lines)
             return
         for index in sorted({index for route in routes for index in route.files}):
             takers = {route for route in routes if index in route.files}
@@ -457,6 +457,9 @@ class SessionFiles:
             end["said"] = True
         self._write_rounds(locked)
         self._save_metadata()
+
+
+_route_of: Callable[[Entry], Route] = itemgetter(1)
 
 
 def _size(entry: Entry) -> int:
