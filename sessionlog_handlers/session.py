@@ -18,7 +18,7 @@ from sessionlog_handlers.formats.encoding import encode_fast, freeze, safe_repr
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.offers import offer, text_of
 from sessionlog_handlers.pipeline import lifecycle
-from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.queue import in_running_loop
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Session(Channel):
         ):
             self._log(name, data)
             return
-        queue.items.append((self.number, route, time(), encoded, b"", 0.0))
+        queue.items.append(Entry(self.number, route, time(), encoded, b""))
         if queue.idle:
             root.rouse()
         if route.rare:

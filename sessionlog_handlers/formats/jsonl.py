@@ -139,15 +139,17 @@ class JsonLinesFormat(LineFormat):
         lines: list[bytes] = []
         add = lines.append
         kind, start, lead, first, last = None, b"", b"", 1.0, 0.0
-        for _, now, created, data, tail, _ in entries:
+        for entry in entries:
             # In a burst, many lines share their kind and their millisecond, and so all that is before their fields.
-            if now is not kind:
-                kind = now
+            if entry.route is not kind:
+                kind = entry.route
                 start = self._start_of(kind.level, session, kind.event)
                 last = first
+            created = entry.created
             if not first <= created < last:
                 moment, first, last = moment_of(created)
                 lead = b'{"ts":"' + moment + start
+            data, tail = entry.data, entry.tail
             if tail is None:
                 data, tail = encode_bytes(data, content=self._content, max_bytes=self._max_record_bytes), writer
             elif writer:

@@ -112,13 +112,36 @@ class Kind(Protocol):
     def level(self) -> str: ...
 
 
-# One event on its way from the call to the file: the number of its session, its kind, the time of the call, its fields,
-# what follows them in the line, and the seconds since the session's start for formats that store them.
-# The fourth is encoded `bytes`, and the fifth too, or None where the fourth is a terminal's bytes as they are. Where
-# the event's files have several formats, the fourth is a tuple of payloads, one for each.
-# A plain tuple, since one is made for every call; and of values only: the garbage collector stops looking at tuples
-# that hold nothing but numbers and bytes, so a long queue costs it nothing.
-LineParts: TypeAlias = "tuple[int, Kind, float, Any, bytes | None, float]"
+class LineParts(Protocol):
+    """
+    What a line is made from.
+
+    Args:
+        route: What it has in common with others.
+
+        created: Seconds since the epoch, at the call.
+
+        data: The encoded fields; or, where *tail* is None, a terminal's bytes as they are.
+
+        tail: What follows the sequence number, encoded.
+
+        elapsed: Seconds since the session's start, for formats that store them.
+    """
+
+    @property
+    def route(self) -> Kind: ...
+
+    @property
+    def created(self) -> float: ...
+
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def tail(self) -> bytes | None: ...
+
+    @property
+    def elapsed(self) -> float: ...
 
 
 class Lines(NamedTuple):
@@ -175,10 +198,10 @@ class LineFormat(Protocol):
         """
         lines = [
             self.assemble(
-                Head(created, kind.level, session, kind.event, number, pid, elapsed),
-                data if tail is None else (data, tail),
+                Head(entry.created, entry.route.level, session, entry.route.event, number, pid, entry.elapsed),
+                entry.data if entry.tail is None else (entry.data, entry.tail),
             )
-            for number, (_, kind, created, data, tail, elapsed) in enumerate(entries, seq)
+            for number, entry in enumerate(entries, seq)
         ]
         return Lines(lines, b"".join(lines))
 

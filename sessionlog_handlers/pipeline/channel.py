@@ -11,6 +11,8 @@ from logging import LogRecord
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import msgspec
+
 from sessionlog_handlers.filters import Sampler
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
@@ -24,11 +26,38 @@ ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 
 _numbers = count(1)  # of this process's sessions: what an entry knows its session by
 
-# An event on its way through the queue, see `LineParts`.
-Entry: TypeAlias = "tuple[int, Route, float, Any, bytes | None, float]"
-
 # What a format's `fields` takes.
 _Content: TypeAlias = tuple[str, Mapping[str, Any], str | None, str | None, str | None]
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """
+    One event on its way through the queue: values only, nothing that the caller could still change.
+
+    The garbage collector knows nothing of entries, so a long queue costs it nothing; they hold nothing that could be
+    part of a cycle.
+
+    Args:
+        session: The session's number, see `Channel`.
+
+        route: Its event and the files it goes to.
+
+        created: Seconds since the epoch, at the call.
+
+        data: The encoded fields, or a terminal's bytes as they are. Where the files have several formats, a tuple with
+            both parts for each of them.
+
+        tail: What follows the sequence number, encoded; None if *data* is a terminal's bytes.
+
+        elapsed: Seconds since the session's start on the monotonic clock, for formats that store them.
+    """
+
+    session: int
+    route: Route
+    created: float
+    data: Any
+    tail: bytes | None
+    elapsed: float = 0.0
 
 
 class Home(Protocol):
@@ -192,7 +221,7 @@ class Channel:
         if is_full or size > queue.slot_bytes or route.clocked or self.closed:
             return self._put(root, route, record.created, encoded, tail, size)
         # What `_put` does, without the call: this is the way of nearly all records.
-        queue.items.append((self.number, route, record.created, encoded, tail, 0.0))
+        queue.items.append(Entry(self.number, route, record.created, encoded, tail))
         if queue.idle:
             root.rouse()
         return True
@@ -206,7 +235,7 @@ class Channel:
     def _put(self, root: Home, route: Route, created: float, data: Any, tail: bytes | None, size: int) -> bool:
         """Queue an entry: at once if it is small and there is room, else by the root's own way."""
         elapsed = monotonic() - self.started if route.clocked else 0.0
-        entry = (self.number, route, created, data, tail, elapsed)
+        entry = Entry(self.number, route, created, data, tail, elapsed)
         queue = root.queue
         if size > queue.slot_bytes or self.closed or len(queue.items) >= queue.room[route.priority]:
             return root.put(self, entry, size)
@@ -219,7 +248,7 @@ class Channel:
         """
         Give a root an entry that was frozen before the root and its formats were known. Its level judges anew.
         """
-        _, frozen, created, data, tail, elapsed = entry
+        frozen, data, tail = entry.route, entry.data, entry.tail
         route = self._table_of(root).like(frozen)
         if route is None or (route.sampled < 1.0 and not self._sample(route)):
             return False
@@ -228,7 +257,8 @@ class Channel:
             content = frozen.event, values["data"], values["msg"], values["logger"], values["exc"]
             payloads = tuple(root.plan.formats[index].fields(*content) for index in route.formats)
             data, tail = payloads[0] if len(payloads) == 1 else (payloads, b"")
-        return root.put(self, (self.number, route, created, data, tail, elapsed), entry_size(data, tail))
+        again = Entry(self.number, route, entry.created, data, tail, entry.elapsed)
+        return root.put(self, again, entry_size(data, tail))
 
     def _is_refused(self, root: Home, route: Route) -> bool:
         """Before anything is done for it: whoever logs more than can be written is not to pay for that as well."""

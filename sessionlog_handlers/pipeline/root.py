@@ -222,7 +222,7 @@ class SessionRoot(OpenSessions):
             return False
         if not self._live:
             self._revive()
-        if not self.queue.put(entry, entry[1].priority, size):
+        if not self.queue.put(entry, entry.route.priority, size):
             self._count_refused(channel)
             return False
         if not self._live:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
-from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.routes import Plan
@@ -78,9 +78,9 @@ class Router:
         self._commands = 0
         lanes, touched = self._lanes, self._touched
         for item in batch:
-            if item.__class__ is tuple:
+            if item.__class__ is Entry:
                 try:
-                    files = lanes[item[0]]
+                    files = lanes[item.session]
                 except KeyError:
                     self.shared.count_lost(None, "late")
                     continue
@@ -318,4 +318,4 @@ def count_entries(items: list[Any]) -> int:
     """
     How many of the items are entries; the others are commands.
     """
-    return [*map(type, items)].count(tuple)
+    return [*map(type, items)].count(Entry)

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from sessionlog_handlers.formats.line import Lines
 from sessionlog_handlers.pipeline.channel import Channel, Entry, entry_size
@@ -143,7 +145,7 @@ class SessionFiles:
         if route is not None:
             payloads = tuple(plan.formats[index].fields(event, data) for index in route.formats)
             fields, tail = payloads[0] if len(payloads) == 1 else (payloads, b"")
-            self.entries.append((OWN, route, created or time.time(), fields, tail, 0.0))
+            self.entries.append(Entry(OWN, route, created or time.time(), fields, tail))
             self._says = True
 
     def settle(self) -> None:
@@ -159,15 +161,15 @@ class SessionFiles:
         if len({route.formats for route in routes}) == 1:
             self._put_down(entries, routes)
         else:
-            for _, run in groupby(entries, key=lambda entry: entry[1].formats):
+            for _, run in groupby(entries, key=lambda entry: entry.route.formats):
                 part = [*run]
                 self._put_down(part, set(map(_route_of, part)))
         self._says = False
 
     def _leave_out_others(self, entries: list[Entry], layout: Layout) -> list[Entry]:
         """Count what was frozen for files that there are no more as lost, and give the rest."""
-        kept = [entry for entry in entries if entry[1].layout == layout]
-        lost = sum(1 for entry in entries if entry[0] != OWN) - sum(1 for entry in kept if entry[0] != OWN)
+        kept = [entry for entry in entries if entry.route.layout == layout]
+        lost = sum(1 for entry in entries if entry.session != OWN) - sum(1 for entry in kept if entry.session != OWN)
         if lost:
             self._shared.count_lost(self.channel, "reconfigured", lost)
         return kept
@@ -179,32 +181,27 @@ class SessionFiles:
         except BaseException as error:
             # One entry must not take others along, and nothing may silence the log of a whole application.
             if len(entries) == 1:
-                self._shared.entry_failed(self.channel, error, int(entries[0][0] != OWN))
+                self._shared.entry_failed(self.channel, error, int(entries[0].session != OWN))
             else:
                 for entry in entries:
-                    self._put_down([entry], {entry[1]})
+                    self._put_down([entry], {entry.route})
             return
         self.seq += len(entries)
         self._spread(entries, routes, lines)
 
     def _make_lines(self, entries: list[Entry]) -> dict[int, Lines]:
         """The lines of a run of entries, once for each of their formats."""
-        formats = entries[0][1].formats
+        formats = entries[0].route.formats
         lines: dict[int, Lines] = {}
         for place, index in enumerate(formats):
-            parts = entries
-            if len(formats) > 1:
-                parts = [
-                    (number, route, created, *((data, None) if tail is None else data[place]), elapsed)
-                    for number, route, created, data, tail, elapsed in entries
-                ]
+            parts = entries if len(formats) == 1 else [_part(entry, place) for entry in entries]
             line_format = self._shared.plan.formats[index]
             lines[index] = line_format.assemble_all(parts, self.channel.id, self.pid, self.seq + 1)
         return lines
 
     def _spread(self, entries: list[Entry], routes: set[Route], lines: dict[int, Lines]) -> None:
         if len(routes) == 1 and not self._says:  # most often so
-            self._spread_alike(entries[0][1], lines)
+            self._spread_alike(entries[0].route, lines)
             return
         for index in sorted({index for route in routes for index in route.files}):
             takers = {route for route in routes if index in route.files}
@@ -212,13 +209,13 @@ class SessionFiles:
             given = lines[self._shared.plan.format_of_file[index]]
             taken = entries
             if len(takers) < len(routes):
-                each = [line for line, entry in zip(given.each, entries, strict=True) if entry[1] in takers]
+                each = [line for line, entry in zip(given.each, entries, strict=True) if entry.route in takers]
                 given = Lines(each, b"".join(each))
-                taken = [entry for entry in entries if entry[1] in takers]
+                taken = [entry for entry in entries if entry.route in takers]
             if not counting:
                 counts = bytes(len(given.each))
             elif self._says or len(counting) < len(takers):
-                counts = bytes(entry[0] != OWN and entry[1] in counting for entry in taken)
+                counts = bytes(entry.session != OWN and entry.route in counting for entry in taken)
             else:
                 counts = b"\1" * len(given.each)
             self._append(index, given, counts, any(route.durable for route in takers))
@@ -404,7 +401,7 @@ class SessionFiles:
     @property
     def waiting_entries(self) -> int:
         """How many entries wait to be written."""
-        return sum(entry[0] != OWN for entry in self.entries) + sum(
+        return sum(entry.session != OWN for entry in self.entries) + sum(
             sum(pending.counts) for pending in self._pending.values()
         )
 
@@ -423,8 +420,8 @@ class SessionFiles:
         while self.entries and freed < excess:
             entry = self.entries.pop()
             freed += _size(entry)
-            lost += entry[0] != OWN
-            lines += entry[0] == OWN
+            lost += entry.session != OWN
+            lines += entry.session == OWN
         for pending in self._pending.values():
             while pending.lines and freed < excess:
                 freed += len(pending.lines.pop())
@@ -459,8 +456,14 @@ class SessionFiles:
         self._save_metadata()
 
 
-_route_of: Callable[[Entry], Route] = itemgetter(1)
+_route_of: Callable[[Entry], Route] = attrgetter("route")
+
+
+def _part(entry: Entry, place: int) -> Entry:
+    """What one of several formats makes a line from."""
+    data, tail = (entry.data, None) if entry.tail is None else entry.data[place]
+    return msgspec.structs.replace(entry, data=data, tail=tail)
 
 
 def _size(entry: Entry) -> int:
-    return entry_size(entry[3], entry[4])
+    return entry_size(entry.data, entry.tail)

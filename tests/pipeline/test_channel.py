@@ -70,11 +70,11 @@ class TestEvents:
         before = time.time()
         assert channel.accept_event(channel.table.event("error"), values)
         values["list"].append(2)
-        (((number, route, created, data, tail, elapsed), size),) = channel.root.entries
-        assert (number, data, tail, elapsed) == (channel.number, b'{"list":[1]}', b"", 0.0)
-        assert before <= created <= time.time()
-        assert (route.level, route.event) == ("error", "error")
-        assert size > len(data)
+        ((entry, size),) = channel.root.entries
+        assert (entry.session, entry.data, entry.tail, entry.elapsed) == (channel.number, b'{"list":[1]}', b"", 0.0)
+        assert before <= entry.created <= time.time()
+        assert (entry.route.level, entry.route.event) == ("error", "error")
+        assert size > len(entry.data)
 
     def test_refused(self):
         """
@@ -94,10 +94,10 @@ class TestEvents:
         channel.started -= 2.0
         content = bytes(range(256))
         assert channel.accept_bytes(channel.table.event("output"), content)
-        (((_, _, _, data, tail, elapsed), size),) = channel.root.entries
-        assert data is content
-        assert tail is None
-        assert 2 <= elapsed < 7
+        ((entry, size),) = channel.root.entries
+        assert entry.data is content
+        assert entry.tail is None
+        assert 2 <= entry.elapsed < 7
         assert size >= 256
 
     def test_one_payload_a_format(self):
@@ -108,8 +108,8 @@ class TestEvents:
         channel.accept_bytes(channel.table.event("input"), b"x")
         channel.accept_event(channel.table.event("completion"), {"a": 1})
         (terminal, event) = [entry for entry, _ in channel.root.entries]
-        assert terminal[3:5] == (b"x", None)
-        assert event[3:5] == (b'{"a":1}', b"")
+        assert (terminal.data, terminal.tail) == (b"x", None)
+        assert (event.data, event.tail) == (b'{"a":1}', b"")
 
     def test_several_formats(self):
         """
@@ -119,7 +119,7 @@ class TestEvents:
         channel = _channel(layout=Layout("custom", files))
         channel.accept_event(channel.table.event("completion"), {"a": 1})
         ((entry, _),) = channel.root.entries
-        assert entry[3] == ((b'{"a":1}', b""), (b"sessionlog.session: completion a=1", b""))
+        assert entry.data == ((b'{"a":1}', b""), (b"sessionlog.session: completion a=1", b""))
 
     @pytest.mark.parametrize("overflow", ["shed", "wait"])
     def test_refused_before_it_is_made(self, overflow):
@@ -180,8 +180,8 @@ class TestRecords:
         channel = _channel(SIGNALS)
         assert channel.accept_record(_record(logging.DEBUG, event="completion", event_data={"a": 1}))
         ((entry, _),) = channel.root.entries
-        assert (entry[1].event, entry[1].level) == ("completion", "debug")
-        assert entry[3] == b'{"a":1}'
+        assert (entry.route.event, entry.route.level) == ("completion", "debug")
+        assert entry.data == b'{"a":1}'
 
     @pytest.mark.parametrize("event", ["", None, 3, ["x"]])
     def test_event_that_is_no_name(self, event):
@@ -190,7 +190,7 @@ class TestRecords:
         """
         channel = _channel(SIGNALS)
         assert channel.accept_record(_record(logging.ERROR, event=event))
-        assert channel.root.entries[0][0][1].event == "log"
+        assert channel.root.entries[0][0].route.event == "log"
 
     def test_own_time(self):
         """
@@ -198,7 +198,7 @@ class TestRecords:
         """
         channel = _channel()
         channel.accept_record(_record(created=1_700_000_000.5))
-        assert channel.root.entries[0][0][2] == 1_700_000_000.5
+        assert channel.root.entries[0][0].created == 1_700_000_000.5
 
     def test_content_is_no_obstacle(self):
         """
@@ -208,7 +208,7 @@ class TestRecords:
         record = _record(message="%d items")
         record.args = ("many",)
         assert channel.accept_record(record)
-        assert b"many" in channel.root.entries[0][0][4]
+        assert b"many" in channel.root.entries[0][0].tail
 
 
 class TestSampling:
@@ -258,12 +258,12 @@ class TestLevelChanges:
             sys.setswitchinterval(before)
         assert errors == 2000
         assert len(channel.root.entries) == 2000 + taken
-        assert {entry[1].files for entry, _ in channel.root.entries} == {(0,)}
+        assert {entry.route.files for entry, _ in channel.root.entries} == {(0,)}
 
 
 def test_entries_do_not_burden_the_collector():
     """
-    What waits in the queue holds no objects of the app, and once the garbage collector has seen it, it looks no more.
+    What waits in the queue holds no objects of the app, and is nothing that the garbage collector looks at.
     """
 
     class OfTheApp:

@@ -70,7 +70,7 @@ class TestBatches:
         assemble_all = type(line_format).assemble_all
 
         def failing(self, entries, *others):
-            if any(kind.event == "retry" for _, kind, *_ in entries):
+            if any(entry.route.event == "retry" for entry in entries):
                 raise error
             return assemble_all(self, entries, *others)
 

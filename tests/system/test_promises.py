@@ -444,7 +444,7 @@ class TestFailingParts:
         assemble_all = JsonLinesFormat.assemble_all
 
         def failing(self, entries, *others):
-            if any(b"poison" in entry[3] for entry in entries):
+            if any(b"poison" in entry.data for entry in entries):
                 raise error
             return assemble_all(self, entries, *others)
 
