@@ -57,14 +57,16 @@ def _call_with_extra(call: Call, first: str, items: Iterable[Any]) -> None:
 def _time_with_names(call: Call, first: str, items: Iterable[Any], took: array[int]) -> None:
     clock = time.perf_counter_ns
     for at, fields in enumerate(items):
+        command, pid, status, code, ratio = fields.values()
         start = clock()
-        call(first, **fields)
+        call(first, command=command, pid=pid, status=status, code=code, ratio=ratio)
         took[at] = clock() - start
 
 
 def _call_with_names(call: Call, first: str, items: Iterable[Any]) -> None:
     for fields in items:
-        call(first, **fields)
+        command, pid, status, code, ratio = fields.values()
+        call(first, command=command, pid=pid, status=status, code=code, ratio=ratio)
 
 
 def _time_with_argument(call: Call, first: str, items: Iterable[Any], took: array[int]) -> None:

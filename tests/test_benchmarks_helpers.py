@@ -17,6 +17,7 @@ import calls
 import machine
 from bench_processes import Landed, count_landed
 from bench_share import Load
+from workload import fields_of
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -126,14 +127,17 @@ class TestRunTogether:
             calls.run_together(2, fail)
 
 
+FIELDS = fields_of(2)
+
+
 class TestMeter:
     @pytest.mark.parametrize(
         ("style", "expected"),
         [
-            ("extra", (("done",), {"extra": {"number": 2}})),
-            ("names", (("done",), {"number": 2})),
-            ("argument", (("done", {"number": 2}), {})),
-            ("item", (({"number": 2},), {})),
+            ("extra", (("done",), {"extra": FIELDS})),
+            ("names", (("done",), FIELDS)),
+            ("argument", (("done", FIELDS), {})),
+            ("item", ((FIELDS,), {})),
         ],
     )
     def test_style_says_how_the_call_is_written(self, style, expected):
@@ -147,8 +151,8 @@ class TestMeter:
 
         chosen = calls.STYLES[style]
         took = array("q", [0, 0])
-        chosen.time_each(call, "done", [{"number": 1}, {"number": 2}], took)
-        chosen.call_all(call, "done", [{"number": 2}])
+        chosen.time_each(call, "done", [fields_of(1), FIELDS], took)
+        chosen.call_all(call, "done", [FIELDS])
         assert seen[1:] == [expected, expected]
         assert all(took)
 
