@@ -108,6 +108,7 @@ DISABLED = (
 THROUGHPUT = (
     Bar("`logger.info`, events/s to the files", "throughput", INFO, "events/s", "≥", 4, OBVIOUS),
     Bar("`logger.info`, events/s to the files", "throughput", INFO, "events/s", "≥", 3, "loguru"),
+    Bar("`logger.info` with `json` alone, events/s", "throughput", f"{INFO}, json alone", "events/s", "≥", 3, OBVIOUS),
     Bar("`session.event` rare, events/s to the files", "throughput", RARE, "events/s", "≥", 6, OBVIOUS),
     *(
         Bar(f"{what}, events/s to the files", "throughput", name, "events/s", "≥", threshold, base)

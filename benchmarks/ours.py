@@ -5,6 +5,7 @@ Ours, set up for the same records: a log per session, with audit files and metad
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -129,6 +130,22 @@ def logger_info(place: Place, overflow: Overflow = "wait") -> Logging:
     return Logging(log, ours.finish, ours.close, ours.numbers, info, item=extra_of, dropped=ours.dropped, burst=burst)
 
 
+def logger_info_json(place: Place) -> Logging:
+    """``logger.info`` as above, with the standard library's ``json`` in the place of msgspec's encoder."""
+    import sessionlog_handlers.formats.encoding
+    import sessionlog_handlers.formats.jsonl
+
+    to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+    def encode(value: object) -> bytes:
+        return to_text(value).encode()
+
+    # In the process of this variant alone. What is measured is the way around the encoder, without its help.
+    for module in (sessionlog_handlers.formats.encoding, sessionlog_handlers.formats.jsonl):
+        setattr(module, "encode_fast", encode)  # noqa: B010 - a type checker would miss the type of the other one
+    return logger_info(place)
+
+
 def rare_event(place: Place) -> Logging:
     """``session.event`` of a rare class, audited, and offered to one more handler on the root logger."""
     ours = Ours(place)
@@ -195,6 +212,9 @@ OURS: tuple[Builder, ...] = (
     Builder("session.event full", full_event, "ours"),
     Builder("session.output", session_output, "ours"),
 )
+
+
+JSON_ALONE = Builder("logger.info, json alone", logger_info_json, "ours")
 
 
 def _shedding(build: Callable[[Place, Overflow], Logging]) -> Callable[[Place], Logging]:

@@ -138,9 +138,8 @@ class Logging:
         call: The logger's own method, of the first session where each has a logger of its own, for who times the bare
             call. None where there is no such method.
 
-        style: How *call* is written: ``extra`` is ``call(first, extra=item)``, ``names`` ``call(first, command=…, …)`` with
-            the item's five values,
-            ``argument`` ``call(first, item)`` and ``item`` ``call(item)``. (default: ``extra``)
+        style: How *call* is written: ``extra`` is ``call(first, extra=item)``, ``names`` ``call(first, command=…, …)``
+            with the item's five values, ``argument`` ``call(first, item)`` and ``item`` ``call(item)``. (default: ``extra``)
 
         first: The first argument of *call*. (default: the message)
 
