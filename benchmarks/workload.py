@@ -139,7 +139,8 @@ class Logging:
             call. None where there is no such method.
 
         style: How *call* is written: ``extra`` is ``call(first, extra=item)``, ``names`` ``call(first, command=…, …)``
-            with the item's five values, ``argument`` ``call(first, item)`` and ``item`` ``call(item)``. (default: ``extra``)
+            with the item's five values, ``argument`` ``call(first, item)`` and ``item`` ``call(item)``.
+            (default: ``extra``)
 
         first: The first argument of *call*. (default: the message)
 

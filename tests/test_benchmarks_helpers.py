@@ -150,11 +150,11 @@ class TestMeter:
             seen.append((arguments, named))
 
         chosen = calls.STYLES[style]
-        took = array("q", [0, 0])
+        took = array("q", [-1, -1])
         chosen.time_each(call, "done", [fields_of(1), FIELDS], took)
         chosen.call_all(call, "done", [FIELDS])
         assert seen[1:] == [expected, expected]
-        assert all(took)
+        assert min(took) >= 0  # a coarse clock may see nothing of so short a call
 
     @pytest.mark.parametrize("threads", [1, 4])
     def test_each_number_is_sent_once(self, threads):
