@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workload import MESSAGE, NAME, fields_of, nothing
+from workload import COMMAND, MESSAGE, NAME, fields_of, nothing
 
 SESSION = "shared"
 BACKUPS = 1_000  # rotated files, more than there will be, so that none is deleted
@@ -90,7 +90,19 @@ def full_event(job: Job) -> Task:
 
     ours = _Ours(job)
     event = ours.session.event
-    return Task(lambda number: event(FULL_EVENT, **fields_of(number)), ours.finish, ours.close)
+
+    def log(number: int) -> None:
+        # As it is written in an app: making a dictionary first would cost a third of the call.
+        event(
+            FULL_EVENT,
+            command=COMMAND,
+            pid=number,
+            status="running" if number & 1 else "waiting",
+            code=number & 3,
+            ratio=number * 0.5,
+        )
+
+    return Task(log, ours.finish, ours.close)
 
 
 def session_output(job: Job) -> Task:

@@ -55,6 +55,7 @@ class SessionHandler(TakesEvents, logging.Handler):
         self.settings = settings
         self._name = None  # whoever looks for a handler by its name may come before the base class sets it
         self._enabled = settings.enabled
+        self._has_plain_filter = type(self).filter is logging.Handler.filter
         self._place = os.path.abspath(settings.single_file or settings.directory)
         self._taken = (self._place,)
         self.root = lifecycle.root_for(settings, self, Session)
@@ -83,7 +84,7 @@ class SessionHandler(TakesEvents, logging.Handler):
         """
         Pass the record through the handler's filters and take it.
         """
-        if not self.filters:
+        if not self.filters and self._has_plain_filter:
             self.emit(record)
             return True
         try:

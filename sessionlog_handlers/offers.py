@@ -21,8 +21,10 @@ BY_ALL = ("*",)  # what `TAKEN` says in a record that no handler of ours shall t
 MAX_VALUE_CHARS = 200  # of each field in the message
 
 _logger = logging.getLogger(EVENT_LOGGER)
-_templates: dict[str, dict[str, Any]] = {}  # by event: what all of its records have in common
-_started = time.time() - logging.makeLogRecord({}).relativeCreated / 1000  # when `logging` was loaded
+_templates: dict[EventType, dict[str, Any]] = {}  # what all records of an event have in common
+MAX_TEMPLATES = 1024  # events; a template is the process's, so one that renames itself keeps its first name
+# When `logging` was loaded. Not by `makeLogRecord`: a record factory of the app's own may not expect it.
+_started = time.time() - logging.LogRecord("", 0, "", 0, "", (), None).relativeCreated / 1000
 
 
 class TakesEvents:
@@ -70,7 +72,7 @@ def offer(kind: EventType, session_id: str, data: Mapping[str, Any]) -> None:
     factory = logging.getLogRecordFactory()
     if factory is logging.LogRecord:
         record = logging.LogRecord.__new__(logging.LogRecord)
-        record.__dict__.update(_templates.get(kind.name) or _make_template(kind))
+        record.__dict__.update(_templates.get(kind) or _make_template(kind))
         own = record.__dict__
         own["created"] = now = time.time()
         own["msecs"] = int((now - int(now)) * 1000) + 0.0
@@ -106,7 +108,8 @@ def _make_template(kind: EventType) -> dict[str, Any]:
     """What all records of an event have in common; `logging` finds it out anew for each of its own."""
     record = logging.LogRecord(EVENT_LOGGER, kind.severity, __file__, 0, "", (), None, kind.name)
     record.levelname = severity_name(kind.severity).upper()  # a word that all formats understand
-    _templates[kind.name] = record.__dict__
+    if len(_templates) < MAX_TEMPLATES:
+        _templates[kind] = record.__dict__
     return record.__dict__
 
 

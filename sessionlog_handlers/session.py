@@ -112,6 +112,7 @@ class Session(Channel):
             or route.layout is not root.plan.layout
             or self.closed
         ):
+            del encoded  # which may be large
             self._log(name, data)
             return
         queue.items.append(Entry(self.number, route, time(), encoded, b""))

@@ -9,11 +9,15 @@ import logging
 import sys
 import threading
 import time
+import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import read_lines, run_python, wait_until, watchdog
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import any_texts
 
 from sessionlog_handlers import (
     SessionExecutor,
@@ -29,6 +33,7 @@ from sessionlog_handlers import (
     use_session,
 )
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError, InvalidSessionIdError
+from sessionlog_handlers.formats.encoding import freeze
 from sessionlog_handlers.pipeline import sync
 
 SPAWNS, SIGNALS, PROMPTS, FULL = SessionLevel
@@ -1595,3 +1600,92 @@ class TestAuditDurability:
         asyncio.run(main())
         handler.flush()
         assert "completion" in events_of(logs / "abc")
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | any_texts | st.binary(max_size=9)
+
+
+class TestOneStep:
+    @given(st.dictionaries(st.text(st.characters(categories=("L",)), min_size=1), st.recursive(VALUES, st.lists)))
+    def test_as_the_long_way(self, tmp_path_factory, data):
+        """
+        An event's fields are in its line as `freeze` has them, whether they went in one step or needed more.
+        """
+        handler = SessionHandler(tmp_path_factory.mktemp("logs"), session_level="full")
+        session = start_session()
+        session.event("state_change", **data)
+        session.flush()
+        lines = [line for line in read_lines(session.log_path) if line["event"] == "state_change"]
+        assert [line["data"] for line in lines] == [freeze(data)]
+        session.end()
+        handler.close()
+
+    @pytest.mark.parametrize("name", ["output", "input", "state_change", "prompt_change"])
+    def test_what_the_level_refuses_is_not_looked_at(self, tmp_path, monkeypatch, name):
+        """
+        At spawns, nothing is encoded for what is refused, and nothing queued.
+        """
+        SessionHandler(tmp_path, session_level="spawns", audit=False)
+        session = start_session()
+        session.flush()
+
+        def encode(value):
+            raise AssertionError("encoded")
+
+        monkeypatch.setattr("sessionlog_handlers.session.encode_fast", encode)
+        monkeypatch.setattr("sessionlog_handlers.formats.jsonl.encode_fast", encode)
+        monkeypatch.setattr(session.root, "put", None)
+        call = getattr(session, name, None)
+        if call is None:
+            session.event(name, value=1)
+        else:
+            call(b"x")
+        assert session.root.reporter.errors == 0
+        assert len(session.root.queue) == 0
+
+    def test_small_events_take_bytes_too(self, tmp_path):
+        """
+        However small the share of the queue's bytes for an entry is, what goes in one step is counted with them.
+        """
+        handler = SessionHandler(
+            tmp_path,
+            session_level="full",
+            queue_size=4096,
+            queue_bytes=65_536,
+            max_record_bytes=16_384,
+            linger=0.5,
+            overflow="shed",
+        )
+        with start_session("abc") as session:
+            session.flush()
+            for number in range(3000):
+                session.event("state_change", number=number, text="x" * 60)
+            assert sum(len(entry.data) for entry in handler.root.queue.snapshot()) < 2 * 65_536
+        handler.close()
+        assert handler.stats()["dropped"]["queue_full"] > 0
+
+    @pytest.mark.parametrize("text", ["x", "é", "\x00", "\x7f", "\u202e"])
+    @pytest.mark.parametrize("way", ["record", "field", "event"])
+    def test_memory_of_a_huge_record(self, tmp_path, logger, text, way):
+        """
+        A record of 5 MB takes at most four times the memory of its own JSON, whatever its text and the way it comes.
+        """
+        handler = SessionHandler(tmp_path, session_level="full")
+        logger.addHandler(handler)
+        with start_session("abc") as session:
+            content = text * 5_000_000
+            size = len(json.dumps(content, ensure_ascii=False).encode())
+            tracemalloc.start()
+            try:
+                if way == "record":
+                    logger.info(content)
+                elif way == "field":
+                    logger.info("huge", extra={"text": content})
+                else:
+                    session.event("state_change", text=content)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        handler.close()
+        assert peak < 4 * size
+        assert b"5000000" in session.log_path.read_bytes()

@@ -12,7 +12,7 @@ import re
 import sys
 from binascii import b2a_base64
 from collections import deque
-from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -22,13 +22,16 @@ from uuid import UUID
 import msgspec
 
 MAX_DEPTH = 64  # containers within containers; readers of other languages stop at about 100
+MAX_SEARCH_DEPTH = 3  # containers within containers that are searched for a text too long to encode at all
 MAX_INTEGER_BITS = 2048  # below the 640 digits at which Python may be told to refuse int <-> str
 
 # DEL, the C1 controls, the line separators U+2028 and U+2029, and the marks that reverse the direction of text. JSON
 # allows all of them as they are, terminals and pagers act on them. In UTF-8, so that encoded bytes can be searched.
 _UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 
+_GROWING_TYPES = frozenset({bytes, dict, list})  # beside `str`, what may hold a text that is too long
 DEL = 0x7F
+PART_BYTES = 64 * 1024  # that are searched for unsafe characters at a time
 FEW_BYTES = 2 * MAX_DEPTH  # an object of that size can't be too deep
 
 _SEQUENCES = (list, tuple, set, frozenset, deque, range, KeysView, ValuesView, ItemsView)
@@ -72,6 +75,15 @@ def encode_object(fields: Mapping[str, Any], max_bytes: int = 0) -> bytes:
             0 means no limit. (default: 0)
     """
     try:
+        if max_bytes:
+            # Encoding a text of 50 MB only to cut the result would hold several times its memory.
+            for value in fields.values():
+                kind = value.__class__
+                if kind is str:
+                    if len(value) > max_bytes:
+                        return _encode_cut(fields, max_bytes)
+                elif kind in _GROWING_TYPES and _is_long(value, max_bytes, MAX_SEARCH_DEPTH):
+                    return _encode_cut(fields, max_bytes)
         encoded = escape_unsafe(_encode(fields))
         return _encode_cut(fields, max_bytes, encoded) if max_bytes and len(encoded) > max_bytes else encoded
     except Exception as error:
@@ -95,8 +107,23 @@ def escape_unsafe(encoded: bytes) -> bytes:
             return encoded
     elif not _UNSAFE.search(encoded):
         return encoded
+    return b"".join(_UNSAFE.sub(_name_unsafe, part) for part in _parts(encoded))
+
+
+def _name_unsafe(match: re.Match[bytes]) -> bytes:
     # Inside JSON such bytes can only stand within strings.
-    return _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded)
+    return b"\\u%04x" % ord(match[0].decode())
+
+
+def _parts(encoded: bytes) -> Iterator[bytes]:
+    """UTF-8 in parts that end with whole characters: `sub` holds a hundred bytes for each match until its end."""
+    start = 0
+    while start < len(encoded):
+        end = start + PART_BYTES
+        while end < len(encoded) and encoded[end] & 0xC0 == 0x80:  # within a character
+            end += 1
+        yield encoded[start:end]
+        start = end
 
 
 def freeze(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +201,16 @@ def _is_path(value: object) -> bool:
 
 
 encode_fast = msgspec.json.Encoder(enc_hook=_substitute).encode
+
+
+def _is_long(value: Any, max_length: int, depth: int) -> bool:
+    """Whether a value is, or holds, a text or bytes longer than that."""
+    kind = value.__class__
+    if kind is str or kind is bytes:
+        return len(value) > max_length
+    if depth and (kind is dict or kind is list):
+        return any(_is_long(item, max_length, depth - 1) for item in (value.values() if kind is dict else value))
+    return False
 
 
 def _may_lose_a_number(value: Any, depth: int) -> bool:

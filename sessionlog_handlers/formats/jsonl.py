@@ -76,7 +76,11 @@ class JsonLinesFormat(LineFormat):
         exc: str | None = None,
     ) -> Fields:
         """Encode the values as they are now. What is not safe to show is escaped when the line is made."""
-        if exc is None and (self._content or event not in BYTE_EVENTS):
+        if (
+            exc is None
+            and (msg is None or len(msg) <= self._simple_bytes)
+            and (self._content or event not in BYTE_EVENTS)
+        ):
             try:
                 encoded = encode_fast(data)
                 tail = b"" if msg is None else b',"msg":' + encode_fast(msg)
@@ -89,6 +93,7 @@ class JsonLinesFormat(LineFormat):
                 encoded.rfind(b"null") < 0 if len(encoded) <= FEW_BYTES else is_whole(encoded)
             ):
                 return encoded, tail
+            del encoded, tail  # which may be large
         return self._encode(event, data, msg, logger, exc)
 
     def simple_bytes(self, event: str) -> int:

@@ -33,6 +33,7 @@ _RESERVED = STANDARD_ATTRIBUTES | {"taskName", SESSION_ID, EVENT, EVENT_DATA}
 _KNOWN = (_RESERVED | {TAKEN, STAMPED}) - {SESSION_ID}
 MAX_SHAPES = 4096  # line numbers
 
+_get_message = logging.LogRecord.getMessage  # an app may put another one in its place
 _formatter = logging.Formatter()
 
 
@@ -79,7 +80,7 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
     The same as `record_content`, as a plain tuple, which takes less time to make.
     """
     try:
-        if record.__class__ is logging.LogRecord and record.msg.__class__ is str:
+        if record.msg.__class__ is str and record.__class__.getMessage is _get_message:
             msg: str | None = record.msg % record.args if record.args else record.msg  # what `getMessage` does
         else:
             msg = record.getMessage()
@@ -117,13 +118,13 @@ def take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any], str | No
 
 # What records of one call in the app's code have as `extra`, by the call's line number: how many attributes a record
 # has, the names of those that came in `extra`, and whether the session's id is one more. Which file the line is in does
-# not matter: a record with that many attributes that has all of these can have no others.
+# not matter: a record with that many attributes that has all of these, and all that `logging` gave it, has no others.
 _shapes: dict[int, tuple[int, tuple[str, ...], bool]] = {}
 
 
 def _remember_shape(record: logging.LogRecord, extra: dict[str, Any]) -> None:
     """The names in a record's extra, so that the next one from there need not be searched through."""
-    if type(record.lineno) is int and len(_shapes) < MAX_SHAPES:
+    if type(record.lineno) is int and (len(_shapes) < MAX_SHAPES or record.lineno in _shapes):
         names = tuple(name for name in extra if name != SESSION_ID)
         _shapes[record.lineno] = len(record.__dict__), names, SESSION_ID in extra
 

@@ -16,13 +16,11 @@ import msgspec
 from sessionlog_handlers.filters import Sampler
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
+from sessionlog_handlers.pipeline.queue import ENTRY_OVERHEAD, BoundedQueue
 
 if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.layout import SessionPaths
-    from sessionlog_handlers.pipeline.queue import BoundedQueue
     from sessionlog_handlers.pipeline.routes import Plan, Route, RouteTable
-
-ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 
 _numbers = count(1)  # of this process's sessions: what an entry knows its session by
 
@@ -215,13 +213,16 @@ class Channel:
             return False
         event, data, msg, logger, exc = take_apart(record)
         if route.format is None:
-            return self._accept_in_all(root, route, (event, data, msg, logger, exc), record.created)
+            return self._accept_in_all(root, route, (event, data, msg, logger, exc), _seconds(record.created))
+        created = record.created
+        if created.__class__ is not float:
+            created = _seconds(created)
         encoded, tail = route.format.fields(event, data, msg, logger, exc)
         size = len(encoded) + len(tail) + ENTRY_OVERHEAD
         if is_full or size > queue.slot_bytes or route.clocked or self.closed:
-            return self._put(root, route, record.created, encoded, tail, size)
+            return self._put(root, route, created, encoded, tail, size)
         # What `_put` does, without the call: this is the way of nearly all records.
-        queue.items.append(Entry(self.number, route, record.created, encoded, tail))
+        queue.items.append(Entry(self.number, route, created, encoded, tail))
         if queue.idle:
             root.rouse()
         return True
@@ -294,6 +295,14 @@ class Channel:
             return {}
         left_out = {event: sampler.take_left_out() for event, sampler in self._samplers.copy().items()}
         return {event: number for event, number in left_out.items() if number}
+
+
+def _seconds(created: Any) -> float:
+    """A record's time, whatever somebody has put in its place; the epoch where it is none."""
+    try:
+        return float(created)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def entry_size(data: Any, tail: bytes | None) -> int:

@@ -46,8 +46,11 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
 
         channel_type: What a session is on the callers' side.
     """
-    from sessionlog_handlers.pipeline.root import SessionRoot  # all that writes, loaded with the first handler
+    # All that writes is loaded with the first handler, and before the lock is taken: some of it makes loggers.
+    from sessionlog_handlers.pipeline.open_files import load_writer
+    from sessionlog_handlers.pipeline.root import SessionRoot
 
+    load_writer()
     place = os.path.abspath(settings.single_file or settings.directory)
     with _lock:
         root = _roots.get(place)

@@ -15,6 +15,7 @@ from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.threads import start_thread
 
 BATCH = 65_536  # items at a time, a full queue by default: the more at once, the less each of 10,000 sessions costs
+ENOUGH = 0.125  # of the queue's capacity; where that much waits, there is no waiting for more
 GATHER_SHARE = 0.8  # of `linger` is spent gathering; the rest is for writing
 JOIN_TIMEOUT = 2.0  # seconds that stopping waits for the thread
 
@@ -89,6 +90,8 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                 return
             self._stopping = False
             self._worker = start_thread(self._run, "sessionlog-listener")
+            if self._worker is not None and self._worker.ident is not None:
+                self.queue.attend(self._worker.ident)
 
     def stop(self, timeout: float = JOIN_TIMEOUT) -> None:
         """
@@ -124,21 +127,23 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         return True
 
     def _run(self) -> None:
-        self.queue.attend(threading.get_ident())
         while True:
+            self.queue.attend(threading.get_ident())
             self._serve()
+            with self._starting:
+                if self._stopping:
+                    self.queue.abandon()
+            self.drain()  # what was put until then, by who found the queue attended
             with self._starting:  # whoever starts it again now finds it gone, or in time to go on
                 if self._stopping:
                     if self._worker is threading.current_thread():
                         self._worker = None
-                        self.queue.abandon()
-                    break
-        self.drain()  # what was put since, by who found the queue attended
+                    return
 
     def _serve(self) -> None:
         while not self._stopping:
             self.queue.sleep(self._due() if self._due else None)
-            if self.linger and 0 < len(self.queue) < BATCH and not self._stopping:
+            if self.linger and 0 < len(self.queue) < self.queue.capacity * ENOUGH and not self._stopping:
                 self.queue.gather(self.linger * GATHER_SHARE)
             with self._draining:
                 self._batch()
@@ -156,6 +161,7 @@ class BatchingQueueListener(logging.handlers.QueueListener):
         finally:
             self.moves += 1
             self.in_hand = []
+            self.queue.done()
             if self._on_done:
                 self._on_done(batch)
             self.moves += 1

@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 
 # Shares of the queue's capacity at which the classes are refused, the least important first. See `routes.SHED_*`.
 MARKS = (0.80, 0.90, 0.95, 1.0, 1.0)
+ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 RESERVE = 8_192  # entries beyond the capacity, for the last class only
 PATIENCE = 0.05  # seconds that a signal waits for room
 PAUSE = 0.001  # seconds between two looks for room
@@ -44,7 +45,8 @@ class BoundedQueue(Generic[Item]):
     def __init__(
         self, capacity: int = 65_536, max_bytes: int = 32 * 1024 * 1024, overflow: Literal["shed", "wait"] = "shed"
     ) -> None:
-        self._extra_slots = 0
+        self._extra_slots = self._in_hand = 0
+        self._extra_lock = threading.RLock()
         self.configure(capacity, max_bytes, overflow)
         self.reset()
 
@@ -52,11 +54,12 @@ class BoundedQueue(Generic[Item]):
         """
         Set other bounds. What is queued stays.
         """
-        self.capacity = capacity
-        self.overflow = overflow
-        self.slot_bytes = max(max_bytes // capacity, 1)
-        self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + min(RESERVE, capacity))
-        self._make_room()
+        with self._extra_lock:
+            self.capacity = capacity
+            self.overflow = overflow
+            self.slot_bytes = max(max_bytes // capacity, 1)
+            self._limits = (*(int(capacity * mark) for mark in MARKS[:-1]), capacity + min(RESERVE, capacity))
+            self._make_room()
 
     def reset(self) -> None:
         """
@@ -65,6 +68,7 @@ class BoundedQueue(Generic[Item]):
         self.items: deque[Item] = deque()
         self._extra: dict[int, int] = {}  # id of a large item -> the slots it takes beyond one
         self._extra_slots = 0
+        self._in_hand = 0  # taken and not yet dealt with; as long as they could be lost, they count
         self._extra_lock = threading.RLock()  # a signal handler may log while its thread holds it
         self._wakes: SimpleQueue[bool] = SimpleQueue()
         self.consumer: int | None = None  # the thread that must never wait for itself
@@ -72,7 +76,12 @@ class BoundedQueue(Generic[Item]):
         self._make_room()
 
     def _make_room(self) -> None:
-        self.room = tuple(limit - self._extra_slots for limit in self._limits)  # items, for each priority
+        elsewhere = self._extra_slots + self._in_hand
+        self.room = tuple(limit - elsewhere for limit in self._limits)  # items, for each priority
+
+    @property
+    def _used(self) -> int:
+        return len(self.items) + self._extra_slots + self._in_hand
 
     def __len__(self) -> int:
         return len(self.items)
@@ -98,7 +107,7 @@ class BoundedQueue(Generic[Item]):
     def _put_slowly(self, item: Item, priority: int, size: int) -> bool:
         limit = self._limits[priority]
         slots = min(size // self.slot_bytes, self._limits[0] - 1)  # one item alone always fits into an empty queue
-        if len(self) + self._extra_slots + slots >= limit and not self._wait_for_room(priority, limit - slots):
+        if self._used + slots >= limit and not self._wait_for_room(priority, limit - slots):
             return False
         if slots:
             with self._extra_lock:
@@ -119,7 +128,7 @@ class BoundedQueue(Generic[Item]):
             return False
         deadline = time.monotonic() + patience
         self.wake(urgent=True)
-        while len(self) + self._extra_slots >= limit:
+        while self._used >= limit:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(PAUSE)
@@ -153,12 +162,21 @@ class BoundedQueue(Generic[Item]):
         """
         items = self.items
         taken = [*starmap(items.popleft, repeat((), min(len(items), most)))]  # without a step of the interpreter each
-        if self._extra:
-            with self._extra_lock:
+        with self._extra_lock:
+            if self._extra:
                 for item in taken:
                     self._extra_slots -= self._extra.pop(id(item), 0)
-                self._make_room()
+            self._in_hand = len(taken)
+            self._make_room()
         return taken
+
+    def done(self, number: int | None = None) -> None:
+        """
+        So many of what was taken last are dealt with, by default all: from now on they take no room.
+        """
+        with self._extra_lock:
+            self._in_hand = 0 if number is None else max(self._in_hand - number, 0)
+            self._make_room()
 
     def snapshot(self) -> list[Item]:
         """
@@ -171,8 +189,10 @@ class BoundedQueue(Generic[Item]):
         Wake the consumer, if there is one; *urgent* ends its gathering too. Safe in a signal handler: `SimpleQueue.put`
         is reentrant.
         """
-        if self.consumer is not None:
-            self.idle = False
+        self.idle = False  # before the look: whoever takes over or leaves meanwhile says so after that
+        if self.consumer is None:
+            self.idle = True
+        else:
             self._wakes.put(urgent)
 
     def attend(self, consumer: int) -> None:

@@ -14,7 +14,6 @@ from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, Start
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
-from sessionlog_handlers.pipeline.open_files import load_writer
 from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.roots import note_root
 from sessionlog_handlers.pipeline.router import Router, count_entries
@@ -44,8 +43,6 @@ class SessionRoot(OpenSessions):
 
     def __init__(self, directory: str, settings: Settings, channel_type: type[Channel] = Channel) -> None:
         super().__init__(directory, settings, channel_type)
-        if directory:  # else nothing will be written
-            load_writer()
         self.control = ControlFile(directory)
         self._closing = threading.RLock()
         self._live = False
@@ -62,7 +59,7 @@ class SessionRoot(OpenSessions):
             reporter=self.reporter,
             losses=self.losses,
         )
-        self.router = Router(self.shared)
+        self.router = Router(self.shared, self.queue.done)
         self.listener = BatchingQueueListener(
             self.queue,
             linger=settings.linger,
@@ -143,7 +140,6 @@ class SessionRoot(OpenSessions):
             with self.lock:
                 self._live = False
                 self._is_closing = True
-                self.queue.idle = True  # whoever puts something now sees to it that there is a listener again
             try:
                 self.listener.stop(left())
                 if self.listener.is_running:

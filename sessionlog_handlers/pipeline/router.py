@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
@@ -29,10 +29,13 @@ class Router:
 
     Args:
         shared: The root's means.
+
+        make_room: Called with the number of entries whenever some of a batch are dealt with.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, make_room: Callable[[int], None] = lambda number: None) -> None:
         self.shared = shared
+        self._make_room = make_room
         self.batches = 0
         self.flushes = 0  # sessions written to: whoever waits sees from it that work goes on
         self.reset()
@@ -49,7 +52,6 @@ class Router:
         self._backlog = 0  # bytes that they hold together
         self._implicit: dict[SessionFiles, None] = {}  # sessions that end when they are idle
         self._next_look = 0.0
-        self._commands = 0  # in the batch that was written last
 
     def use(self, settings: Settings, plan: Plan) -> None:
         """
@@ -66,16 +68,15 @@ class Router:
 
     def count(self, batch: list[Any]) -> None:
         """
-        Count the entries of the batch that was written last as taken from the queue.
+        Count a batch's entries as taken from the queue.
         """
-        self.shared.taken += len(batch) - self._commands
+        self.shared.taken += count_entries(batch)
 
     def write(self, batch: list[Any]) -> None:
         """
         Write a batch: entries and commands in the order of the queue.
         """
         self.batches += bool(batch)
-        self._commands = 0
         lanes, touched = self._lanes, self._touched
         for item in batch:
             if item.__class__ is Entry:
@@ -89,7 +90,6 @@ class Router:
                     touched[files] = None
                 entries.append(item)
             else:
-                self._commands += 1
                 try:
                     self._obey(item)
                 except BaseException as error:
@@ -131,10 +131,18 @@ class Router:
         touched, self._touched = self._touched, {}
         now = time.monotonic()
         for files in touched:
+            number = len(files.entries)
             if files.retry_at > now:
                 self._bound_backlog(files)
             else:
                 self._flush(files)
+            self._touch_again(files)
+            self._make_room(number)
+
+    def _touch_again(self, files: SessionFiles) -> None:
+        """Where entries are left, `write` takes it that the session is touched."""
+        if files.entries and not files.is_over:
+            self._touched[files] = None
 
     def _flush(self, files: SessionFiles) -> None:
         self.flushes += 1
@@ -241,6 +249,7 @@ class Router:
         now = time.monotonic()
         for files in [files for files in self._troubled if files.retry_at <= now]:
             self._flush(files)
+            self._touch_again(files)
         self.shared.open.close_idle(now)
         if now >= self._next_look:
             idle_end = self.shared.settings.idle_end

@@ -11,6 +11,7 @@ from sessionlog_handlers.formats.encoding import FEW_BYTES
 from sessionlog_handlers.formats.line import LineFormat
 from sessionlog_handlers.formats.registry import get_format
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_record, severity_name
+from sessionlog_handlers.pipeline.queue import ENTRY_OVERHEAD
 from sessionlog_handlers.settings.layouts import FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
 
@@ -174,10 +175,16 @@ class RouteTable:
             layout=settings.layout,
             format=single,
             clocked=clocked,
-            quick=min(single.simple_bytes(event.name), FEW_BYTES) if single is not None and is_simple else 0,
+            quick=self._most_quick(single, event.name) if single is not None and is_simple else 0,
             rare=is_rare,
             waits=is_rare and event.audit is not None and settings.audit_durability == "sync",
         )
+
+    def _most_quick(self, line_format: LineFormat, event: str) -> int:
+        """How many bytes the fields may have that are not looked at again, and that take no more than a slot."""
+        settings = self._plan.settings
+        slot = max(settings.queue_bytes // settings.queue_size - ENTRY_OVERHEAD, 0)
+        return min(line_format.simple_bytes(event), FEW_BYTES, slot)
 
     def _durable(self, event: EventType) -> bool:
         return event.durable or (event.audit is not None and self._plan.settings.audit_durability != "none")

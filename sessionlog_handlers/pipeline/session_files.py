@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
@@ -81,6 +81,7 @@ class SessionFiles:
     __slots__ = (
         "_begin",
         "_inherited",
+        "_measured",
         "_pending",
         "_retry",
         "_says",
@@ -115,6 +116,7 @@ class SessionFiles:
         self._inherited = inherited
         self._pending: dict[int, Pending] = {}
         self.entries: list[Entry] = []  # no lines yet; the router puts them here
+        self._measured = 0, 0  # how many of them were measured, and the bytes that they hold
         self._says = False  # some of them are lines of our own
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
@@ -152,7 +154,7 @@ class SessionFiles:
         """
         Make the lines of what came, and put them before the files that they go to.
         """
-        entries, self.entries = self.entries, []
+        entries, self.entries, self._measured = self.entries, [], (0, 0)
         routes = set(map(_route_of, entries))
         layout = self._shared.settings.layout
         if any(route.layout is not layout and route.layout != layout for route in routes):
@@ -169,9 +171,11 @@ class SessionFiles:
     def _leave_out_others(self, entries: list[Entry], layout: Layout) -> list[Entry]:
         """Count what was frozen for files that there are no more as lost, and give the rest."""
         kept = [entry for entry in entries if entry.route.layout == layout]
-        lost = sum(1 for entry in entries if entry.session != OWN) - sum(1 for entry in kept if entry.session != OWN)
+        lost = sum(entry.session != OWN for entry in entries) - sum(entry.session != OWN for entry in kept)
         if lost:
             self._shared.count_lost(self.channel, "reconfigured", lost)
+        if len(entries) - len(kept) > lost:
+            self._shared.losses.count_lines(self.channel, len(entries) - len(kept) - lost)
         return kept
 
     def _put_down(self, entries: list[Entry], routes: set[Route]) -> None:
@@ -187,7 +191,13 @@ class SessionFiles:
                     self._put_down([entry], {entry.route})
             return
         self.seq += len(entries)
-        self._spread(entries, routes, lines)
+        try:
+            parts = self._spread(entries, routes, lines)
+        except BaseException as error:  # out of memory, for example
+            self._shared.entry_failed(self.channel, error, sum(entry.session != OWN for entry in entries))
+            return
+        for part in parts:
+            self._append(*part)
 
     def _make_lines(self, entries: list[Entry]) -> dict[int, Lines]:
         """The lines of a run of entries, once for each of their formats."""
@@ -199,14 +209,16 @@ class SessionFiles:
             lines[index] = line_format.assemble_all(parts, self.channel.id, self.pid, self.seq + 1)
         return lines
 
-    def _spread(self, entries: list[Entry], routes: set[Route], lines: dict[int, Lines]) -> None:
-        if len(routes) == 1 and not self._says:  # most often so
-            self._spread_alike(entries[0].route, lines)
-            return
+    def _spread(
+        self, entries: list[Entry], routes: set[Route], lines: dict[int, Lines]
+    ) -> list[tuple[int, Lines, bytes, bool]]:
+        """What each file gets: lines, for each whether it counts as an entry, and whether they are durable."""
+        format_of_file = self._shared.plan.format_of_file
+        parts = []
         for index in sorted({index for route in routes for index in route.files}):
             takers = {route for route in routes if index in route.files}
             counting = {route for route in takers if route.files[0] == index}
-            given = lines[self._shared.plan.format_of_file[index]]
+            given = lines[format_of_file[index]]
             taken = entries
             if len(takers) < len(routes):
                 each = [line for line, entry in zip(given.each, entries, strict=True) if entry.route in takers]
@@ -218,15 +230,8 @@ class SessionFiles:
                 counts = bytes(entry.session != OWN and entry.route in counting for entry in taken)
             else:
                 counts = b"\1" * len(given.each)
-            self._append(index, given, counts, any(route.durable for route in takers))
-
-    def _spread_alike(self, route: Route, lines: dict[int, Lines]) -> None:
-        """The same for entries of one route."""
-        format_of_file = self._shared.plan.format_of_file
-        for index in route.files:
-            given = lines[format_of_file[index]]
-            counts = (b"\1" if index == route.files[0] else b"\0") * len(given.each)
-            self._append(index, given, counts, route.durable)
+            parts.append((index, given, counts, any(route.durable for route in takers)))
+        return parts
 
     def _append(self, index: int, lines: Lines, counts: bytes, durable: bool) -> None:
         pending = self._pending.get(index)
@@ -322,7 +327,7 @@ class SessionFiles:
         # First: until others can know that the session runs here, nothing is written, and the place is looked at anew.
         self._save_metadata(self._shared.lease_name)
         self.claimed = self._shared.lease_name
-        waiting, self.entries = self.entries, []
+        waiting, self.entries, self._measured = self.entries, [], (0, 0)
         if first:
             if found.crashed:
                 self.say("session_crashed", found.crashed)
@@ -408,15 +413,20 @@ class SessionFiles:
     @property
     def held(self) -> int:
         """The bytes of what waits."""
-        return sum(_size(entry) for entry in self.entries) + sum(
-            sum(map(len, pending.lines)) for pending in self._pending.values()
-        )
+        number, size = self._measured
+        if number > len(self.entries):
+            number = size = 0
+        # In trouble this is asked for with each batch, and there may be very many.
+        size += sum(map(_size, islice(self.entries, number, None)))
+        self._measured = len(self.entries), size
+        return size + sum(sum(map(len, pending.lines)) for pending in self._pending.values())
 
     def trim(self, excess: int) -> int:
         """
         Give up the newest entries until *excess* bytes are free, count them as lost, and give their number.
         """
         lost = lines = freed = 0
+        self._measured = 0, 0
         while self.entries and freed < excess:
             entry = self.entries.pop()
             freed += _size(entry)

@@ -98,7 +98,7 @@ class Syncer:
             self._files[path, inode] = None
             if new:
                 self._directories[os.path.dirname(path)] = None
-        if self._thread is None or not self._wake.is_set():
+        if self._thread is None or self._stopping or not self._wake.is_set():
             self._wake.set()
             self.start()
 

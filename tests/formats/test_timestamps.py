@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import timestamps
 
-from sessionlog_handlers.formats.timestamps import format_ms, format_ms_bytes, format_seconds, parse_timestamp
+from sessionlog_handlers.formats.timestamps import (
+    MAX_MOMENTS,
+    _moments,
+    format_ms,
+    format_ms_bytes,
+    format_seconds,
+    moment_of,
+    parse_timestamp,
+)
 
 
 class TestFormat:
@@ -107,3 +115,24 @@ class TestParse:
         """
         with pytest.raises(ValueError, match=r".+"):
             parse_timestamp(text)
+
+
+class TestMoments:
+    @given(timestamps, st.floats(0, 1, exclude_max=True))
+    def test_all_of_a_millisecond_are_written_alike(self, seconds: float, share: float) -> None:
+        """
+        Every time from a millisecond's beginning to its end is written as the millisecond is.
+        """
+        text, first, last = moment_of(seconds)
+        assert first <= seconds < last
+        other = first + share * (last - first)
+        if first <= other < last:
+            assert format_ms_bytes(other) == text == format_ms_bytes(seconds)
+
+    def test_many(self) -> None:
+        """
+        No more milliseconds are remembered than the limit.
+        """
+        for number in range(MAX_MOMENTS + 10):
+            format_ms(1_000_000_000 + number / 1000)
+        assert len(_moments) <= MAX_MOMENTS

@@ -200,6 +200,15 @@ class TestRecords:
         channel.accept_record(_record(created=1_700_000_000.5))
         assert channel.root.entries[0][0].created == 1_700_000_000.5
 
+    @pytest.mark.parametrize("created", [None, "2024-01-01", [], 10**400, float("nan"), 5])
+    def test_time_that_is_none(self, created):
+        """
+        A record whose time is none is taken all the same, with a number for its line to begin with.
+        """
+        channel = _channel()
+        assert channel.accept_record(_record(created=created))
+        assert type(channel.root.entries[0][0].created) is float
+
     def test_content_is_no_obstacle(self):
         """
         A record whose arguments can't be put into its message is taken all the same.

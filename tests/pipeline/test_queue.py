@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 from helpers import wait_until, watchdog
@@ -27,6 +28,15 @@ def _in_thread(function):
     thread.start()
     thread.join(10)
     return results[0]
+
+
+def _take(queue: BoundedQueue[Any], most: int) -> list[Any]:
+    """
+    Take items, and be done with them at once.
+    """
+    taken = queue.take(most)
+    queue.done()
+    return taken
 
 
 class TestMarks:
@@ -62,7 +72,7 @@ class TestMarks:
         """
         queue: BoundedQueue[object] = BoundedQueue(100)
         _fill(queue, SHED_FULL)
-        assert len(queue.take(30)) == 30
+        assert len(_take(queue, 30)) == 30
         assert _fill(queue, SHED_FULL) == 30
 
     def test_order(self):
@@ -72,8 +82,8 @@ class TestMarks:
         queue: BoundedQueue[int] = BoundedQueue(100)
         for number in range(50):
             queue.put(number, number % 5, 1)
-        assert queue.take(20) + queue.take(1000) == [*range(50)]
-        assert queue.take(5) == []
+        assert _take(queue, 20) + _take(queue, 1000) == [*range(50)]
+        assert _take(queue, 5) == []
 
 
 class TestBytes:
@@ -84,9 +94,9 @@ class TestBytes:
         queue: BoundedQueue[object] = BoundedQueue(100, 100 * 10)  # 10 bytes a slot
         assert queue.slot_bytes == 10
         assert _fill(queue, SHED_LAST, 95) == 200 // 10
-        queue.take(1000)
+        _take(queue, 1000)
         assert _fill(queue, SHED_FULL, 10) == 80
-        queue.take(1000)
+        _take(queue, 1000)
         assert _fill(queue, SHED_FULL, 19) == 40
 
     def test_small_after_large(self):
@@ -96,7 +106,7 @@ class TestBytes:
         queue: BoundedQueue[object] = BoundedQueue(100, 1000)
         assert queue.put(object(), SHED_FULL, 500)
         assert _fill(queue, SHED_FULL) == 80 - 51
-        queue.take(1)
+        _take(queue, 1)
         assert _fill(queue, SHED_FULL) == 51
 
     @pytest.mark.parametrize("priority", range(5))
@@ -109,7 +119,7 @@ class TestBytes:
         assert queue.put(object(), priority, 10**9)
         if priority != SHED_LAST:
             assert not queue.put(object(), priority, 10**9)
-        queue.take(10)
+        _take(queue, 10)
         assert queue.put(object(), priority, 10**9)
 
     def test_bytes_are_bounded(self):
@@ -127,7 +137,7 @@ class TestBytes:
         queue: BoundedQueue[object] = BoundedQueue(16)
         taken = _fill(queue, SHED_LAST)
         queue.put_always("command")
-        assert queue.take(1000)[taken:] == ["command"]
+        assert _take(queue, 1000)[taken:] == ["command"]
 
 
 class TestWaiting:
@@ -159,7 +169,7 @@ class TestWaiting:
         """
         queue: BoundedQueue[object] = BoundedQueue(16)
         _fill(queue, SHED_SIGNALS)
-        timer = threading.Timer(0.01, queue.take, [4])
+        timer = threading.Timer(0.01, _take, [queue, 4])
         timer.start()
         assert queue.put(object(), SHED_SIGNALS, 1)
         timer.join()
@@ -181,7 +191,7 @@ class TestWaiting:
             thread.start()
             taken = []
             while len(taken) < 200:
-                taken += queue.take(3)
+                taken += _take(queue, 3)
                 time.sleep(0)
             thread.join()
         assert taken == [*range(200)]
@@ -266,7 +276,7 @@ class TestWaking:
         def consume() -> None:
             queue.attend(threading.get_ident())
             queue.sleep(10)
-            woken.append(queue.take(10))
+            woken.append(_take(queue, 10))
 
         thread = threading.Thread(target=consume)
         thread.start()
@@ -304,6 +314,36 @@ class TestWaking:
         queue.gather(10)
         assert time.monotonic() - start < 2
         timer.join()
+
+    def test_what_is_in_hand_takes_room(self):
+        """
+        What was taken counts against the bounds until it is dealt with: a queue that is lost holds no more than them.
+        """
+        queue: BoundedQueue[object] = BoundedQueue(100)
+        assert _fill(queue, SHED_FULL) == 80
+        queue.take(50)
+        assert _fill(queue, SHED_FULL) == 0
+        queue.done()
+        assert _fill(queue, SHED_FULL) == 50
+
+    def test_nobody_to_wake(self):
+        """
+        Where nobody takes what is put, each producer finds the queue idle, and no wake is left behind for later.
+        """
+        queue: BoundedQueue[object] = BoundedQueue(16)
+        for _ in range(3):
+            queue.put("item", SHED_FULL, 1)
+            assert queue.idle
+        queue.attend(threading.get_ident())
+        queue.wake()
+        assert not queue.idle
+        queue.abandon()
+        assert queue.idle
+        _take(queue, 10)
+        queue.reset()
+        start = time.monotonic()
+        queue.sleep(0.05)
+        assert time.monotonic() - start >= 0.05
 
     def test_reset(self):
         """

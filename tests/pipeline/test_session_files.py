@@ -170,6 +170,42 @@ class TestTrouble:
         assert [line["data"]["number"] for line in _lines(tmp_path, "audit_user.log")] == [*range(10)]
         assert len([line for line in _lines(tmp_path) if line["event"] == "initial_prompt"]) == 10
 
+    def test_many_rotations_in_a_batch(self, tmp_path):
+        """
+        However often one batch rotates the log, what comes after it is written, and `flush` says so only then.
+        """
+        handler = SessionHandler(tmp_path, max_bytes=4096, backup_count=400, overflow="wait", linger=0.2)
+        session = start_session("abc")
+        session.flush()
+        for number in range(9000):
+            session.event("completion", number=number)
+        assert session.flush(30)
+        for number in range(9000, 9003):
+            session.event("completion", number=number)
+        assert session.flush()
+        assert handler.stats()["pending"] == 0
+        assert [line["data"].get("number") for line in _lines(tmp_path)][-1] == 9002
+        session.end()
+        handler.close()
+
+    def test_backlog_is_bounded_between_two_tries(self, tmp_path):
+        """
+        What comes in many batches while nothing can be written is bounded like what comes in one.
+        """
+        handler = SessionHandler(tmp_path, linger=0, backlog=20_000)
+        (tmp_path / "abc").write_bytes(b"in the way")
+        session = start_session("abc")
+        held = []
+        for number in range(30):
+            for _ in range(50):
+                session.event("completion", number=number, text="x" * 100)
+            handler.flush()
+            held.append(handler.stats()["pending"])
+        assert max(held) < 250
+        os.unlink(tmp_path / "abc")
+        session.end()
+        handler.close()
+
     def test_bounded_backlog(self, tmp_path):
         """
         What is kept for later is bounded; what goes beyond it is counted, and told of in the session's log.

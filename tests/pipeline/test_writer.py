@@ -369,6 +369,34 @@ class TestOthers:
         writer.append(_lines("two"), rotate=True)
         assert _files(tmp_path) == {"a.log": b"one\ntwo\n"}
 
+    def test_descriptor_of_somebody_else(self, make, tmp_path):
+        """
+        A descriptor that was closed behind our back and is another file's now is neither written to nor closed.
+        """
+        writer = make()
+        writer.append(_lines("one"), rotate=True)
+        number = writer.descriptor
+        other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+        os.dup2(other, number)
+        try:
+            writer.append(_lines("two"), rotate=True)
+            assert (tmp_path / "a.log").read_bytes() == b"one\ntwo\n"
+            assert (tmp_path / "other").read_bytes() == b""
+            assert os.fstat(number).st_ino == os.fstat(other).st_ino
+        finally:
+            os.close(number)
+            os.close(other)
+
+    def test_lines_that_are_joined_already(self, make, tmp_path):
+        """
+        Lines that come joined are written as they are where they fit, and one by one where they don't.
+        """
+        writer = make(max_bytes=8, backup_count=3)
+        lines = _lines("a", "b", "c")
+        assert writer.append(lines, rotate=True, joined=b"".join(lines)) == 3
+        assert writer.append(lines, rotate=True, joined=b"".join(lines)) == 3
+        assert _files(tmp_path) == {"a.log.1": b"a\nb\nc\na\n", "a.log": b"b\nc\n"}
+
 
 @pytest.mark.parametrize("when", ["before", "while open"])
 class TestNotRegular:
