@@ -230,6 +230,7 @@ def _logbook(place: Place, handler: Any) -> Logging:
         lambda: text_numbers(place.directory, TEXT_NUMBER),
         info,
         item=extra_of,
+        burst=burst_by_extra(info, "session", names),
     )
 
 
