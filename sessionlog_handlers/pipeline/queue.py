@@ -20,6 +20,7 @@ Item = TypeVar("Item")
 MARKS = (0.80, 0.90, 0.95, 1.0, 1.0)
 ENTRY_OVERHEAD = 64  # bytes counted for an entry beside its payload
 RESERVE = 8_192  # entries beyond the capacity, for the last class only
+MANY = 4  # a share of the capacity: one in so many
 PATIENCE = 0.05  # seconds that a signal waits for room
 PAUSE = 0.001  # seconds between two looks for room
 
@@ -128,7 +129,9 @@ class BoundedQueue(Generic[Item]):
             return False
         deadline = time.monotonic() + patience
         self.wake(urgent=True)
-        while self._used >= limit:
+        # Whoever may wait for ever waits for room for many, or the threads would change with every few of them.
+        most = limit - self.capacity // MANY if self.overflow == "wait" else limit
+        while self._used >= most:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(PAUSE)

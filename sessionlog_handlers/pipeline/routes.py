@@ -112,14 +112,7 @@ class RouteTable:
         The route of a record of that number, which may name an *event*; None if no file takes it.
         """
         route = self.event(event) if event else self._ordinary(levelno)
-        level = severity_name(levelno)
-        if route is not None and route.level != level:
-            known = self._leveled.get((route, level))
-            if known is None:
-                known = msgspec.structs.replace(route, level=level)
-                if len(self._leveled) < self._plan.max_names:
-                    self._leveled[route, level] = known
-            route = known
+        route = self._at_level(route, severity_name(levelno))
         if not event and len(self.ordinary) < self._plan.max_names:
             self.ordinary[levelno] = route
         return route
@@ -130,8 +123,18 @@ class RouteTable:
         """
         if route.event == ORDINARY_RECORD:
             return self.record(route.type.severity)
-        found = self.event(route.event)
-        return found and msgspec.structs.replace(found, level=route.level)
+        return self._at_level(self.event(route.event), route.level)
+
+    def _at_level(self, route: Route | None, level: str) -> Route | None:
+        """The route with a severity of its own, the same one each time."""
+        if route is None or route.level == level:
+            return route
+        known = self._leveled.get((route, level))
+        if known is None:
+            known = msgspec.structs.replace(route, level=level)
+            if len(self._leveled) < self._plan.max_names:
+                self._leveled[route, level] = known
+        return known
 
     @staticmethod
     def _priority(event: EventType) -> int:

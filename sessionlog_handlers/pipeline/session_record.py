@@ -83,9 +83,10 @@ class SessionRecord:
         self._saved = 0.0
         self.is_due = False  # something happened that others should know at once
 
-    @property
-    def is_old(self) -> bool:
-        """Whether the counters in the file were not refreshed for a while, and it is this session's turn."""
+    def takes_turn(self) -> bool:
+        """
+        Take this session's turn to have its counters refreshed, if they are old and no other has just had one.
+        """
         now = time.monotonic()
         if now < self._shared.next_refresh or now - self._saved <= REFRESH:
             return False

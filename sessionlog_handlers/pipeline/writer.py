@@ -209,12 +209,11 @@ class Writer(ConcurrentRotatingFileHandler):
         """
         The state of the open file, if it still has its name; else it is closed, since another process rotated it, say.
         """
-        try:
+        found = None
+        with suppress(OSError):
             found = os.fstat(self.descriptor)
-            if (found.st_dev, found.st_ino) != self._identity:
-                raise OSError("somebody has closed the descriptor, and it is another file's now")
-        except OSError:
-            self.stream = None  # whoever it belongs to, it is not ours to close
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            self.stream = None  # somebody has closed it; if it is another file's now, it is not ours to close
             return None
         with suppress(OSError):
             named = os.stat(self.baseFilename)

@@ -42,7 +42,7 @@ class TestBatches:
         assert sum(count for name, count in calls if name == "s0/session.log") == 50
         assert len(calls) <= 2 * 6  # the first entry wakes the listener; what comes while it writes is the next batch
 
-    def test_bad_entry_takes_nothing_along(self, tmp_path, capfd):
+    def test_nonsense_takes_nothing_along(self, tmp_path, capfd):
         """
         What can't be made sense of is told of, and the entries around it are written.
         """

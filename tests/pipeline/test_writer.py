@@ -663,7 +663,6 @@ class TestSeams:
     @pytest.mark.parametrize(
         ("name", "parameters"),
         [
-            ("_check_stream", ["self"]),
             ("rotation_filename", ["self", "default_name"]),
             ("rotate", ["self", "source", "dest"]),
             ("getLockFilename", ["self", "lock_file_directory"]),
@@ -674,21 +673,6 @@ class TestSeams:
         The methods that are used take what they are given.
         """
         assert list(inspect.signature(getattr(ConcurrentRotatingFileHandler, name)).parameters) == parameters
-
-    def test_check_stream(self, make, tmp_path):
-        """
-        The stale check keeps the stream of the file that has the name, and closes and drops any other.
-        """
-        writer = make()
-        writer.append(_lines("a"), rotate=False)
-        stream = writer.stream
-        writer._check_stream()
-        assert writer.stream is stream
-        os.rename(tmp_path / "a.log", tmp_path / "b.log")
-        writer._check_stream()
-        assert writer.stream is None
-        assert stream.closed
-        writer._check_stream()
 
     def test_names(self, make, tmp_path):
         """
@@ -716,7 +700,7 @@ class TestSeams:
 
     def test_descriptor(self, tmp_path):
         """
-        The stand-in for a stream has what the stale check asks of one.
+        The stand-in for a stream has what the standard library asks of one.
         """
         descriptor = Descriptor(os.open(tmp_path / "a", os.O_RDWR | os.O_CREAT))
         os.write(descriptor.fileno(), b"abc")
