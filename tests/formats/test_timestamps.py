@@ -118,16 +118,15 @@ class TestParse:
 
 
 class TestMoments:
-    @given(timestamps, st.floats(0, 1, exclude_max=True))
+    @given(timestamps, st.floats(0.001, 0.999))
     def test_all_of_a_millisecond_are_written_alike(self, seconds: float, share: float) -> None:
         """
-        Every time from a millisecond's beginning to its end is written as the millisecond is.
+        Every time within a millisecond is written as the millisecond is.
         """
         text, first, last = moment_of(seconds)
         assert first <= seconds < last
         other = first + share * (last - first)
-        if first <= other < last:
-            assert format_ms_bytes(other) == text == format_ms_bytes(seconds)
+        assert format_ms_bytes(other) == text == format_ms_bytes(seconds)
 
     def test_many(self) -> None:
         """
