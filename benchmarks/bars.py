@@ -221,6 +221,5 @@ HIGHLIGHTS = (
     Highlight("`session.event`: events/s to the files", "throughput", "events/s", FULL),
     Highlight("4 processes, one rotating log: `logger.info`, events/s", "processes", f"{_FOUR}, events/s", INFO, _CLH),
     Highlight("1,000 logs: `logger.info`, events/s", "sessions", f"{_MANY}, events/s", INFO, _CLH_EACH),
-    Highlight("CPU at 10,000 `logger.info`/s, % of a core", "share", "10,000/s over idle", INFO),
     Highlight("memory for 200,000 `logger.info` in a burst, MB", "memory", "MB in burst", INFO),
 )

@@ -49,7 +49,7 @@ def describe(directory: Path) -> dict[str, str | int | float]:
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "kernel": f"{platform.system()} {platform.release().partition("-")[0]}",
+        "kernel": platform.system() + " " + platform.release().partition("-")[0],
         "filesystem": filesystem(directory),
         "busy_percent": psutil.cpu_percent(SAMPLE),
     }
