@@ -130,7 +130,8 @@ class BoundedQueue(Generic[Item]):
         deadline = time.monotonic() + patience
         self.wake(urgent=True)
         # Whoever may wait for ever waits for room for many, or the threads would change with every few of them.
-        most = limit - self.capacity // MANY if self.overflow == "wait" else limit
+        # An empty queue is room enough for anything.
+        most = max(limit - self.capacity // MANY, 1) if self.overflow == "wait" else limit
         while self._used >= most:
             if time.monotonic() >= deadline:
                 return False

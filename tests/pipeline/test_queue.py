@@ -175,6 +175,19 @@ class TestWaiting:
         timer.join()
 
     @pytest.mark.parametrize("priority", range(5))
+    def test_large_item_waits_for_an_empty_queue_at_most(self, priority):
+        """
+        With ``wait``, an item that takes nearly all of the queue is taken once the queue is empty.
+        """
+        queue: BoundedQueue[object] = BoundedQueue(100, 100 * 512, "wait")
+        queue.put("small", priority, 1)
+        timer = threading.Timer(0.02, _take, [queue, 10])
+        timer.start()
+        with watchdog(30):
+            assert queue.put("large", priority, 100 * 512)
+        timer.join()
+
+    @pytest.mark.parametrize("priority", range(5))
     def test_wait(self, priority):
         """
         With ``wait``, every class waits until there is room.
