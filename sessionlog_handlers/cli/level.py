@@ -14,7 +14,7 @@ from sessionlog_handlers.cli.options import dir_option, id_argument, json_option
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogError, SessionNotFoundError
 
 if TYPE_CHECKING:
-    from sessionlog_handlers.reading.places import SessionInfo
+    from sessionlog_handlers.pipeline.places import SessionInfo
 
     _Base = click.ParamType[str]
 else:
@@ -130,7 +130,7 @@ def _level_now(info: SessionInfo, word: str) -> str:
 
 
 def _look_again(info: SessionInfo) -> SessionInfo:
-    from sessionlog_handlers.reading.places import look_again
+    from sessionlog_handlers.pipeline.places import look_again
 
     current = look_again(info)
     if current is None:

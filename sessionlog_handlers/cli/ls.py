@@ -14,7 +14,7 @@ from sessionlog_handlers.cli.options import color_option, dir_option, json_optio
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sessionlog_handlers.reading.places import SessionInfo
+    from sessionlog_handlers.pipeline.places import SessionInfo
 MAX_PATH = 1000  # characters shown of a directory; a path that is cut leads nowhere
 
 

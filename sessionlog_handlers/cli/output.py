@@ -12,7 +12,7 @@ import click
 
 from sessionlog_handlers.formats.escaping import escape_json, make_visible
 from sessionlog_handlers.formats.timestamps import format_ms
-from sessionlog_handlers.reading.places import SessionInfo
+from sessionlog_handlers.pipeline.places import SessionInfo
 from sessionlog_handlers.reading.sessions import unreadable
 
 MAX_ID = 40  # characters of an id in a table; a UUID has 36

@@ -12,7 +12,7 @@ import click
 from sessionlog_handlers.cli.options import color_option, dir_option, json_option, use_color
 
 if TYPE_CHECKING:
-    from sessionlog_handlers.reading.places import SessionInfo
+    from sessionlog_handlers.pipeline.places import SessionInfo
     from sessionlog_handlers.reading.processes import ProcessInfo
 
 

@@ -8,12 +8,14 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
+from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.pipeline.layout import check_id, directory_name
+from sessionlog_handlers.pipeline.places import RootPlaces, SessionInfo
 from sessionlog_handlers.pipeline.roots import known_roots
-from sessionlog_handlers.reading.places import RootPlaces, SessionInfo
 from sessionlog_handlers.reading.reader import LineReader, StrPath, read_rotated
 from sessionlog_handlers.settings.values import did_you_mean
 
@@ -71,7 +73,7 @@ def list_sessions(
             nothing)
     """
     for root in roots:
-        places = RootPlaces(Path(root), on_error)
+        places = RootPlaces(Path(root), on_error, _first_line)
         for place in places.all():
             found = places.look(place)
             if found is not None:
@@ -154,9 +156,15 @@ def _drain() -> list[Path]:
     return [path for live in lifecycle.all_roots() if (path := Path(live.directory)).is_dir()]
 
 
+def _first_line(log: Path) -> Line | None:
+    with suppress(OSError):
+        return next(iter(read_rotated(log)), None)
+    return None
+
+
 def _in_its_place(session_id: str, root: Path) -> SessionInfo | None:
     """The session where its id says that it is, without a look at any other."""
-    places = RootPlaces(root)
+    places = RootPlaces(root, first_line=_first_line)
     for distinct in (False, True):
         for place in places.of_name(directory_name(session_id, distinct=distinct)):
             found = places.look(place)

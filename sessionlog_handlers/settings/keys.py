@@ -337,29 +337,52 @@ SESSION_KEYS = (
     _duration("idle_end", "1h", "After how long without a line a session that began by its first record ends."),
     _duration("end_linger", 0, "How long after its end a session still takes late lines.", most=MAX_WAIT),
     _flag("capture_signals", False, "Whether SIGTERM and SIGHUP end sessions with their name as the reason."),
+    _flag(
+        "capture_errors",
+        False,
+        "Whether unhandled exceptions are logged to their session, and what `faulthandler` writes lies beside its log.",
+    ),
 )
 
-LATER_KEYS = (
-    _later(
+RETENTION_KEYS = (
+    Key(
         "retention",
-        parse_retention,
+        _or_none(parse_retention),
         "duration, or mapping",
-        "Which ended sessions are kept: an age, or any of `days`, `count`, `total`, `keep_free`, `session_bytes`.",
+        None,
+        "Which ended sessions are kept: an age, or any of `days`, `count`, `total`, `keep_free`; "
+        "`session_bytes` is the size at which one session takes no more.",
     ),
-    _later("pinned", parse_texts, "list of texts", "Ids, or patterns of them, of sessions that are never removed."),
-    _later("trash", parse_path, "path", "Directory to which removed sessions are moved first."),
-    _later("archive", parse_hook, "command, or callable", "What is given a session's directory before it is removed."),
-    _later(
+    Key("pinned", parse_texts, "list of texts", [], "Ids, or patterns of them, of sessions that are never removed."),
+    Key("trash", _or_none(parse_path), "path", None, "Directory to which removed sessions are moved."),
+    Key(
+        "archive",
+        _or_none(parse_hook),
+        "command, or callable",
+        None,
+        "What is given a session's files before they are removed; if it fails, they stay.",
+    ),
+)
+
+DISK_KEYS = (
+    Key(
         "marks",
         parse_marks,
         "mapping",
+        {},
         "Free space of the disk at which an action begins: `warn`, `shed`, `suspend` to a size or `5%`.",
     ),
-    _later("on_mark", parse_hook, "command, or callable", "What is called when a mark is passed."),
-    _later(
-        "flood", parse_flood, "mapping", "Rate of one event in a session above which it is only counted: `{rate, per}`."
+    Key("on_mark", _or_none(parse_hook), "command, or callable", None, "What is called when a mark is passed."),
+    Key(
+        "flood",
+        _or_none(parse_flood),
+        "mapping",
+        None,
+        "Rate of one event in a session above which it is only counted: `{rate, per}`.",
     ),
-    _later("capture_errors", parse_flag, "true | false", "Whether unhandled exceptions are logged to their session."),
+)
+
+LATER_KEYS = (
     _later("redact", parse_redact, "true | false, or list of patterns", "Whether secrets are taken out of lines."),
     _later(
         "redact_device",
@@ -382,6 +405,8 @@ GROUPS = {
     "Queue": QUEUE_KEYS,
     "Audit and durability": AUDIT_KEYS,
     "Sessions": SESSION_KEYS,
+    "Retention": RETENTION_KEYS,
+    "Full disks and floods": DISK_KEYS,
     "Accepted, not enforced yet": LATER_KEYS,
 }
 

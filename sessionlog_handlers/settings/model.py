@@ -20,6 +20,7 @@ from sessionlog_handlers.settings.files import choose_layout
 from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.layouts import LAYOUTS, Layout
 from sessionlog_handlers.settings.parse import Reading, read_options
+from sessionlog_handlers.settings.tables import Flood, Hook, Retention
 from sessionlog_handlers.settings.values import did_you_mean, format_size, join_path
 
 KIB = 1024
@@ -81,6 +82,15 @@ class Settings:
     enabled: bool = True
     single_file: Path | None = None
     capture_signals: bool = False
+    capture_errors: bool = False
+
+    retention: Retention | None = None
+    pinned: tuple[str, ...] = ()  # patterns of ids
+    trash: Path | None = None
+    archive: Hook | None = None
+    marks: Mapping[str, int | float] = field(default_factory=dict)  # action -> free bytes, or a share of the disk
+    on_mark: Hook | None = None
+    flood: Flood | None = None
 
     # Validated now, in force with the features they belong to; `Settings.later` names those that are set.
     later: Mapping[str, Any] = field(default_factory=dict)
@@ -176,10 +186,10 @@ class Settings:
             )
             yield _Contradiction("max_record_bytes", ("queue_bytes",), sentence)
         yield from self._contradictions_of_sampling()
-        if "trash" in self.later and "archive" in self.later:
+        if self.trash is not None and self.archive is not None:
             sentence = "a removed session goes to 'trash' or to 'archive'; give one of them"
             yield _Contradiction("archive", ("trash",), sentence)
-        if "on_mark" in self.later and "marks" not in self.later:
+        if self.on_mark is not None and not self.marks:
             yield _Contradiction("on_mark", ("marks",), "there are no 'marks' that it could be called for")
 
     def _contradictions_of_files(self, reading: Reading) -> Iterator[_Contradiction]:

@@ -1,5 +1,5 @@
 """
-Settings that are tables of their own: events, levels by session, sampling, and what later features are told.
+Settings that are tables of their own: events, levels by session, sampling, retention, marks, flood guard, redaction.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from sessionlog_handlers.events import BUILTIN_EVENTS, ORDINARY_RECORD, AuditSide, EventType
 from sessionlog_handlers.exceptions import ConfigurationError
@@ -117,15 +118,64 @@ _EVENT_FIELDS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def parse_retention(value: object) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """
+    Which ended sessions are kept, and how large one may get. None sets no bound.
+
+    Args:
+        days: Age since the end at which a session is removed.
+
+        count: How many ended sessions are kept.
+
+        total: Bytes of all sessions of the root together, those that run included.
+
+        keep_free: Free space of the disk below which the oldest ended sessions are removed: bytes, or a share of the
+            disk as a float.
+
+        session_bytes: Bytes of all files of one session from which on it takes no more.
+    """
+
+    days: float | None = None
+    count: int | None = None
+    total: int | None = None
+    keep_free: int | float | None = None
+    session_bytes: int | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether any bound makes sessions be removed."""
+        return any(bound is not None for bound in (self.days, self.count, self.total, self.keep_free))
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """
+    How many events of one name a session may log in a time; what goes beyond is only counted.
+
+    Args:
+        rate: Events.
+
+        per: Seconds.
+    """
+
+    rate: int
+    per: float = 1.0
+
+
+# What is called: a callable, or the words of a command.
+Hook: TypeAlias = Callable[..., Any] | tuple[str, ...]
+
+
+def parse_retention(value: object) -> Retention:
     """
     Read which ended sessions are kept: an age alone (``7d``), or any of days, count, total, keep_free, session_bytes.
     """
     if isinstance(value, str):
-        return {"days": _parse_days(value)}
+        return Retention(days=_parse_days(value))
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{show(value)} does not say what to keep; write 7d or {{days: 7, total: 1 GB}}")
-    return parse_fields(value, _RETENTION_FIELDS, "retention")
+    return Retention(**parse_fields(value, _RETENTION_FIELDS, "retention"))
 
 
 def _parse_days(value: object) -> float:
@@ -160,7 +210,7 @@ def parse_marks(value: object) -> dict[str, int | float]:
     return marks
 
 
-def parse_flood(value: object) -> dict[str, float]:
+def parse_flood(value: object) -> Flood:
     """
     Read the rate above which lines of one session and event are only counted: ``{rate: 1000, per: 1s}``.
     """
@@ -169,10 +219,10 @@ def parse_flood(value: object) -> dict[str, float]:
         raise ConfigurationError("rate is missing: how many lines of one event a session may have")
     if flood.setdefault("per", 1.0) <= 0:
         raise ConfigurationError("must be above 0", "per")
-    return flood
+    return Flood(**flood)
 
 
-def parse_hook(value: object) -> Callable[..., Any] | tuple[str, ...]:
+def parse_hook(value: object) -> Hook:
     """
     Read what is called: a callable (``ext://package.function`` in YAML), or a command as text or list of words.
     """

@@ -452,8 +452,8 @@ class TestValidate:
         """
         What works but may be meant otherwise is a warning with the key's path.
         """
-        with pytest.warns(SessionLogWarning, match="^handlers.sessions.retention is accepted but not enforced"):
-            assert validate(with_sessions(retention="7d"), environ={}) == []
+        with pytest.warns(SessionLogWarning, match="^handlers.sessions.redact is accepted but not enforced"):
+            assert validate(with_sessions(redact=True), environ={}) == []
 
     def test_two_handlers_of_one_directory(self, tmp_path):
         """
@@ -644,7 +644,7 @@ class TestRealHandler:
         A word of warning is said once, although the configuration is read twice.
         """
         with pytest.warns(SessionLogWarning) as caught:
-            configure(with_sessions(directory=str(tmp_path), retention="7d"))
+            configure(with_sessions(directory=str(tmp_path), redact=True))
         assert len(caught) == 1
 
     def test_plain_dictconfig_refuses_too(self, tmp_path):

@@ -14,9 +14,9 @@ from sessionlog_handlers.exceptions import (
     InvalidSessionIdError,
     SessionNotFoundError,
 )
+from sessionlog_handlers.pipeline import places
+from sessionlog_handlers.pipeline.places import SessionInfo
 from sessionlog_handlers.pipeline.roots import note_root
-from sessionlog_handlers.reading import places
-from sessionlog_handlers.reading.places import SessionInfo
 from sessionlog_handlers.reading.sessions import find_roots, find_session, list_sessions
 
 LAYOUTS = ["multiplexer", "fugue", "recorder", "terminal"]

@@ -21,6 +21,7 @@ from sessionlog_handlers.settings.keys import ALIASES, GROUPS, KEYS, LOG_ROTATIO
 from sessionlog_handlers.settings.layouts import LAYOUTS, FileSpec
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.options import SettingsOptions
+from sessionlog_handlers.settings.tables import Flood, Retention
 
 SPAWNS, SIGNALS, PROMPTS, FULL = SessionLevel
 DERIVED_FIELDS = {"level_override", "later"}
@@ -159,8 +160,7 @@ class TestNames:
         """
         log_rotation's retention_days is the age of retention.
         """
-        with pytest.warns(SessionLogWarning, match="log_rotation.retention_days is accepted but not enforced"):
-            assert read(log_rotation={"retention_days": 7}).later == {"retention": {"days": 7.0}}
+        assert read(log_rotation={"retention_days": 7}).retention == Retention(days=7.0)
 
     @pytest.mark.parametrize(
         ("options", "path"),
@@ -621,48 +621,46 @@ class TestContradictions:
         )
 
 
-class TestLater:
+class TestRetentionAndDisk:
     @pytest.mark.parametrize(
         ("options", "value"),
         [
-            ({"retention": "7d"}, {"days": 7.0}),
-            ({"retention": "12h"}, {"days": 0.5}),
-            ({"retention": {"days": 1.5}}, {"days": 1.5}),
-            ({"redact": True}, True),
-            ({"retention": {"days": 7, "total": "1 GB", "count": 100}}, {"days": 7.0, "total": 1024**3, "count": 100}),
-            (
-                {"retention": {"keep_free": "5%", "session_bytes": "1 MB"}},
-                {"keep_free": 0.05, "session_bytes": 1024**2},
-            ),
+            ({"retention": "7d"}, Retention(days=7.0)),
+            ({"retention": "12h"}, Retention(days=0.5)),
+            ({"retention": {"days": 1.5}}, Retention(days=1.5)),
+            ({"retention": {"days": 7, "total": "1 GB", "count": 100}}, Retention(7.0, 100, 1024**3)),
+            ({"retention": {"keep_free": "5%", "session_bytes": "1 MB"}}, Retention(None, None, None, 0.05, 1024**2)),
+            ({"retention": None}, None),
             ({"pinned": "prod-*"}, ("prod-*",)),
             ({"trash": "/var/trash"}, Path("/var/trash")),
             ({"archive": "tar -czf 'a b.tgz'"}, ("tar", "-czf", "a b.tgz")),
             ({"archive": ["tar", "-c"]}, ("tar", "-c")),
             ({"marks": {"warn": "1 GB", "shed": "500 MB"}}, {"warn": 1024**3, "shed": 500 * 1024**2}),
             ({"marks": {"warn": "10%", "suspend": "100 MB"}}, {"warn": 0.1, "suspend": 100 * 1024**2}),
-            ({"flood": {"rate": 1000}}, {"rate": 1000, "per": 1.0}),
-            ({"flood": {"rate": 10, "per": "1m"}}, {"rate": 10, "per": 60.0}),
+            ({"flood": {"rate": 1000}}, Flood(1000, 1.0)),
+            ({"flood": {"rate": 10, "per": "1m"}}, Flood(10, 60.0)),
             ({"capture_errors": True}, True),
-            ({"redact": ["sk-[a-z0-9]+"]}, ("sk-[a-z0-9]+",)),
-            ({"redact_device": "hash"}, "hash"),
-            ({"stderr": "all"}, "all"),
         ],
     )
-    def test_is_kept_with_a_warning(self, options, value):
+    def test_is_read(self, options, value):
         """
-        A key of a later version is checked, kept, and said to be without effect.
+        What is kept, what happens as the disk fills, and how much of one event is too much come out as they were meant.
         """
         (key,) = options
-        with pytest.warns(SessionLogWarning, match=f"^{key} is accepted but not enforced by this version$"):
-            settings = read(**options)
-        assert settings.later == {key: value}
+        assert getattr(read(**options), key) == value
+
+    def test_only_bounds_remove(self):
+        """
+        A bound on one session's size removes no session.
+        """
+        assert not Retention(session_bytes=1).removes
+        assert Retention(keep_free=0.05).removes
 
     def test_callable_may_be_called(self):
         """
         What is called may be a function, as ext:// gives it.
         """
-        with pytest.warns(SessionLogWarning):
-            assert read(marks={"warn": "1 GB"}, on_mark=print).later["on_mark"] is print
+        assert read(marks={"warn": "1 GB"}, on_mark=print).on_mark is print
 
     def test_retention_shows_both_ways(self):
         """
@@ -684,10 +682,37 @@ class TestLater:
             ({"flood": {}}, "flood"),
             ({"flood": {"rate": 0}}, "flood.rate"),
             ({"flood": {"rate": 1, "per": 0}}, "flood.per"),
-            ({"redact": ["("]}, "redact"),
             ({"archive": "tar 'x"}, "archive"),
-            ({"redact_device": "hide"}, "redact_device"),
         ],
+    )
+    def test_mistakes_are_found(self, options, path):
+        """
+        A mistake in one of these tables is told of by its path.
+        """
+        assert complaint(**options).startswith(f"handlers.s.{path}: ")
+
+
+class TestLater:
+    @pytest.mark.parametrize(
+        ("options", "value"),
+        [
+            ({"redact": True}, True),
+            ({"redact": ["sk-[a-z0-9]+"]}, ("sk-[a-z0-9]+",)),
+            ({"redact_device": "hash"}, "hash"),
+            ({"stderr": "all"}, "all"),
+        ],
+    )
+    def test_is_kept_with_a_warning(self, options, value):
+        """
+        A key of a later version is checked, kept, and said to be without effect.
+        """
+        (key,) = options
+        with pytest.warns(SessionLogWarning, match=f"^{key} is accepted but not enforced by this version$"):
+            settings = read(**options)
+        assert settings.later == {key: value}
+
+    @pytest.mark.parametrize(
+        ("options", "path"), [({"redact": ["("]}, "redact"), ({"redact_device": "hide"}, "redact_device")]
     )
     def test_is_checked_now(self, options, path):
         """

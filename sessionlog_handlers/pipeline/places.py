@@ -19,7 +19,6 @@ from sessionlog_handlers.formats.timestamps import parse_timestamp
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, directory_name
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
-from sessionlog_handlers.reading.reader import read_rotated
 
 FLAT_DIRECTORY = ".sessions"  # where a flat layout has everything but the logs
 METADATA_NAMES = ("metadata.json", ".metadata.json")
@@ -30,6 +29,7 @@ _FLAT_SUFFIX = ".jsonl"
 _LOG = re.compile(r"(.+\.(?:log|jsonl))(?:\.[1-9][0-9]{0,8})?(?:\.gz)?", re.DOTALL)
 
 OnError: TypeAlias = Callable[[OSError], object]
+FirstLine: TypeAlias = Callable[[Path], Line | None]
 
 SessionState = Literal["running", "ended", "crashed", "unknown"]
 
@@ -137,6 +137,10 @@ def _ignore(error: OSError) -> None:
     pass
 
 
+def _unread(log: Path) -> Line | None:
+    return None
+
+
 class RootPlaces:
     """
     One look at a root. What vanishes meanwhile is taken as not there.
@@ -145,11 +149,15 @@ class RootPlaces:
         root: The root directory.
 
         on_error: What is called with each error of a directory that is there and can't be read. (default: nothing)
+
+        first_line: Gives the first line of a log, which tells the id of a session without metadata. (default: such a
+            session is called as its place is)
     """
 
-    def __init__(self, root: Path, on_error: OnError = _ignore) -> None:
+    def __init__(self, root: Path, on_error: OnError = _ignore, first_line: FirstLine = _unread) -> None:
         self.root = root
         self._on_error = on_error
+        self._first_line = first_line
         self._told: set[str] = set()
         self._alive: dict[str, bool] = {}
 
@@ -198,7 +206,7 @@ class RootPlaces:
         files = tuple(path for path, found in logs.items() if found.last_write)
         log = next(iter(logs), place.directory / _USUAL_LOGS[0])
         if metadata is None:
-            first = _first_line(log)
+            first = self._first_line(log)
             return SessionInfo(
                 id=_id_from(first, place),
                 root=self.root,
@@ -312,12 +320,6 @@ def _read_metadata(directory: Path) -> tuple[Path, Metadata | None]:
         if metadata is not None:
             return path, metadata
     return directory / METADATA_NAMES[0], None
-
-
-def _first_line(log: Path) -> Line | None:
-    with suppress(OSError):
-        return next(iter(read_rotated(log)), None)
-    return None
 
 
 def _id_from(first: Line | None, place: Place) -> str:
