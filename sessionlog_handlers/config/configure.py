@@ -4,26 +4,23 @@ Apply a configuration as a whole or not at all.
 
 from __future__ import annotations
 
-import logging.config
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from sessionlog_handlers.config.applying import Ledger, apply
 from sessionlog_handlers.config.document import Findings, examine_document
 from sessionlog_handlers.config.loading import load_file, load_text
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
-from sessionlog_handlers.settings.values import join_path, show
-
-# How dictConfig says which entry it could not make.
-_UNABLE = re.compile(r"Unable to configure (handler|formatter|filter|logger|root)(?: '([^']*)')?")
-_SECTION = {"handler": "handlers", "formatter": "formatters", "filter": "filters", "logger": "loggers", "root": "root"}
+from sessionlog_handlers.settings.values import show
 
 
 def configure(config: str | os.PathLike[str] | Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> None:
     """
-    Check a logging configuration as a whole, then apply it with :func:`logging.config.dictConfig`.
+    Check a logging configuration as a whole, then apply it as :func:`logging.config.dictConfig` would.
+
+    Other threads may log meanwhile: no record is left out that the old configuration and the new one both take.
 
     Args:
         config: Path of a YAML file, or the mapping that would be in it.
@@ -36,14 +33,26 @@ def configure(config: str | os.PathLike[str] | Mapping[str, Any], *, environ: Ma
 
     .. versionadded:: 0.1.0
     """
-    document = config if isinstance(config, Mapping) else load_file(_path_of(config))
+    apply_checked(config if isinstance(config, Mapping) else load_file(_path_of(config)), environ=environ)
+
+
+def apply_checked(
+    document: Mapping[str, Any], ledger: Ledger | None = None, *, environ: Mapping[str, str] | None = None
+) -> None:
+    """
+    Apply a document as a whole, if all of it is right.
+
+    Args:
+        document: The mapping.
+
+        ledger: What its last version did, see `apply`.
+
+        environ: As for `configure`.
+    """
     findings = examine_document(document, environ)
     if findings.problems:
         raise _one_of(findings)
-    try:
-        logging.config.dictConfig(dict(document))
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        raise _explain(error) from error
+    apply(document, ledger)
 
 
 def validate(config: Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -97,15 +106,3 @@ def _one_of(findings: Findings) -> ConfigurationError:
         return first
     more = "; ".join(str(problem) for problem in others)
     return ConfigurationError(f"{first.message} ({len(others)} more: {more})", first.key)
-
-
-def _explain(error: Exception) -> ConfigurationError:
-    match = _UNABLE.match(str(error))
-    path = join_path(_SECTION[match[1]], match[2] or "") if match else ""
-    cause = error
-    while isinstance(cause.__cause__, Exception):
-        cause = cause.__cause__
-    if isinstance(cause, ConfigurationError):
-        return ConfigurationError(cause.message, join_path(path, cause.key))
-    reason = str(cause) or type(cause).__name__
-    return ConfigurationError(f"it can't be made: {reason}" if path else reason, path)

@@ -117,6 +117,8 @@ class Channel:
         "number",
         "opened",
         "over",
+        "own_level",
+        "own_severity",
         "paths",
         "root",
         "started",
@@ -129,6 +131,7 @@ class Channel:
         self.id = session_id
         self.paths = paths
         self.implicit = implicit
+        self.own_level = self.own_severity = False  # asked for; else they follow the settings
         self.app_metadata: dict[str, Any] = {}
         self.closed = False  # refuses everything from now on
         self.over = False  # its last line is written

@@ -47,8 +47,11 @@ class LevelCommand:
     def run(self, router: Router) -> None:
         """Note the change."""
         files = router.files_of(self.channel)
-        if files is not None:
-            files.change_level(self.change, self.created)
+        if files is None:
+            return
+        if not files.claimed and self.change["by"] != "app":
+            router.flush_touched()  # with its place on the disk the session learns whether it is ours to tell of this
+        if files.change_level(self.change, self.created):
             router.touch(files)
 
 

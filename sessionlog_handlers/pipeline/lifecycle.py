@@ -12,8 +12,10 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sessionlog_handlers.pipeline.signals import current_handler, install_handler, is_redirected
 from sessionlog_handlers.pipeline.threads import forbid_threads
 
 if TYPE_CHECKING:
@@ -31,8 +33,20 @@ _handlers: list[tuple[weakref.ref[logging.Handler], SessionRoot]] = []  # in the
 # The newest handler of each root. One that no logger has any more would be collected, and its sessions left waiting.
 _kept: dict[str, Any] = {}
 _parking: Parking | None = None
+_trial: Trial | None = None
 _signal_reason: tuple[str, float] | None = None  # why the process is about to end, and since when
 _previous: dict[int, Any] = {}
+
+
+class _Service(NamedTuple):
+    """
+    A handler that is to serve a root by its settings.
+    """
+
+    handler: logging.Handler
+    root: SessionRoot
+    place: str
+    settings: Settings
 
 
 def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Channel]) -> SessionRoot:
@@ -56,16 +70,72 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
         root = _roots.get(place)
         if root is None:
             root = _roots[place] = SessionRoot(os.path.abspath(settings.directory), settings, channel_type)
-        else:
-            root.use(settings)
-        _handlers[:] = [(known, served) for known, served in _handlers if known() is not None]
-        _handlers.append((weakref.ref(handler), root))
-        _kept[place] = handler
-        if _parking is not None:
-            _parking.move_to(root)
+        service = _Service(handler, root, place, settings)
+        if _trial is not None and _trial.takes(service):
+            return root
+        _begin(service)
     if settings.capture_signals:
         capture_signals()
     return root
+
+
+def _begin(service: _Service) -> None:
+    """The handler rules its root from now on. The lock is held."""
+    handler, root, place, settings = service
+    root.use(settings)
+    _handlers[:] = [(known, served) for known, served in _handlers if known() is not None]
+    _handlers.append((weakref.ref(handler), root))
+    _kept[place] = handler
+    if _parking is not None:
+        _parking.move_to(root)
+
+
+class Trial:
+    """
+    For its block, handlers that this thread makes change nothing, until `accept`. Without it they are forgotten.
+
+    One at a time: whoever makes a configuration's handlers holds `logging`'s module lock.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._services: list[_Service] = []
+
+    def takes(self, service: _Service) -> bool:
+        """
+        Whether that handler is part of the trial. The lock is held.
+        """
+        is_ours = threading.get_ident() == self._thread
+        if is_ours:
+            self._services.append(service)
+        return is_ours
+
+    def accept(self) -> None:
+        """
+        Let all of the handlers rule their roots, in the order of their making.
+        """
+        with _lock:
+            for service in self._services:
+                _begin(service)
+        if any(service.settings.capture_signals for service in self._services):
+            capture_signals()
+
+    def __enter__(self) -> Trial:
+        global _trial
+        with _lock:
+            _trial = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _trial
+        with _lock:
+            _trial = None
+            served = {root for _, root in _handlers}
+            for _, root, place, _ in self._services:
+                if root not in served and _roots.get(place) is root:
+                    del _roots[place]  # made for the trial: no thread of it runs, no file of it is open
 
 
 def is_newest(handler: logging.Handler, root: SessionRoot) -> bool:
@@ -190,7 +260,7 @@ def capture_signals() -> None:
     """
     Let SIGTERM and SIGHUP end the open sessions with their name as the reason, then do what they did before.
 
-    Only possible in the main thread; elsewhere nothing happens.
+    Only possible in the main thread; elsewhere nothing happens. What is redirected means the end again when given back.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -198,18 +268,22 @@ def capture_signals() -> None:
         number = getattr(signal, name, None)
         if number is None or number in _previous:
             continue
-        previous = signal.getsignal(number)
+        previous = current_handler(number)
         if previous in (None, signal.SIG_IGN):
             continue  # ignored on purpose (nohup), or not Python's to handle
         _previous[number] = previous
-        signal.signal(number, _on_signal)
+        install_handler(number, _on_signal)
 
 
 def _on_signal(number: int, frame: Any) -> None:
     global _signal_reason
+    previous = _previous.get(number, signal.SIG_DFL)
+    if is_redirected(number):
+        if callable(previous):
+            previous(number, frame)
+        return
     reason = f"signal {signal.Signals(number).name}"
     _signal_reason = reason, time.monotonic()
-    previous = _previous.get(number, signal.SIG_DFL)
     if callable(previous):
         previous(number, frame)
         return

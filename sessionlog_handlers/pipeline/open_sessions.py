@@ -127,9 +127,11 @@ class OpenSessions(ABC):
                 self._close_channel(channel, channel.ending)  # a new start does not wait for late lines of the old one
             elif channel is not None and not channel.closed:
                 return channel, False
+            own_level, own_severity = level is not None, severity is not None
             level = level or self.settings.level_for(session_id)
             table = self.plan.table(level, self.settings.severity if severity is None else severity)
             channel = self.channel_type(self, session_id, self._paths(session_id), table, implicit)
+            channel.own_level, channel.own_severity = own_level, own_severity
             begin: dict[str, Any] = {"level": level.value}
             if metadata:
                 channel.app_metadata = begin["metadata"] = dict(metadata)
@@ -161,7 +163,8 @@ class OpenSessions(ABC):
         with self.lock:
             level = level or self.settings.level_for(channel.id)
             channel.paths = self._paths(channel.id)
-            channel.use_table(self.plan.table(level, channel.severity or self.settings.severity))
+            severity = channel.severity if channel.own_severity else self.settings.severity
+            channel.use_table(self.plan.table(level, severity))
             start.begin = {**start.begin, "level": level.value}
             self._begin(channel, start)
 
@@ -303,24 +306,48 @@ class OpenSessions(ABC):
         with self.lock:
             if channel.closed:
                 raise SessionNotFoundError(f"session {channel.id!r} has ended; its level can't change", channel.id)
+            channel.own_level |= level is not None
+            channel.own_severity |= severity is not None
             before = channel.table
-            table = self.plan.table(level or before.level, before.severity if severity is None else severity)
-            if table is before:
-                return None
-            change: dict[str, Any] = {"from": before.level.value, "to": table.level.value, "by": by}
-            if table.severity != before.severity:
-                change["severity"] = threshold_name(table.severity) or "off"
-            # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes after what was
-            # put before; events that other threads had already judged may follow it.
-            command = LevelCommand(channel, time.time(), change)
-            if table.level > before.level:
-                self._command(command)
-                channel.use_table(table)
-            else:
-                channel.use_table(table)
-                self._command(command)
-        self._attend()
+            change = self._change_level(
+                channel, level or before.level, before.severity if severity is None else severity, by
+            )
+        if change is not None:
+            self._attend()
         return change
+
+    def _change_level(self, channel: Channel, level: SessionLevel, severity: int, by: str) -> dict[str, Any] | None:
+        """Let the session judge by other levels, and give what changed; None if nothing did. The lock is held."""
+        before, table = channel.table, self.plan.table(level, severity)
+        if table is before:
+            return None
+        if (level, severity) == (before.level, before.severity):
+            channel.use_table(table)  # the same by other settings
+            return None
+        change: dict[str, Any] = {"from": before.level.value, "to": level.value, "by": by}
+        if severity != before.severity:
+            change["severity"] = threshold_name(severity) or "off"
+        # Raised: the line comes first, so no line of the new level precedes it. Lowered: it comes after what was put
+        # before; events that other threads had already judged may follow it.
+        command = LevelCommand(channel, time.time(), change)
+        if level > before.level:
+            self._command(command)
+            channel.use_table(table)
+        else:
+            channel.use_table(table)
+            self._command(command)
+        return change
+
+    def _follow_settings(self) -> None:
+        """Let the sessions take the levels that nobody asked for from the settings in force. The lock is held."""
+        for channel in self.sessions.values():
+            level, severity = channel.session_level, channel.severity
+            if channel.closed:  # its last line is on its way
+                channel.use_table(self.plan.table(level, severity))
+                continue
+            level = level if channel.own_level else self.settings.level_for(channel.id)
+            severity = severity if channel.own_severity else self.settings.severity
+            self._change_level(channel, level, severity, by="config")
 
     def set_level_by_name(self, channel: Channel, name: str, by: str = "app") -> dict[str, Any] | None:
         """

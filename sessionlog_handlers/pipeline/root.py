@@ -76,7 +76,9 @@ class SessionRoot(OpenSessions):
 
     def use(self, settings: Settings) -> None:
         """
-        Work by other settings from now on. Open sessions keep their levels; what was queued is written by the old ones.
+        Work by other settings from now on; what was queued is written by the old ones.
+
+        Open sessions keep the levels that they were asked to have, and take the others from the new settings.
         """
         if settings == self.settings:
             return
@@ -89,8 +91,6 @@ class SessionRoot(OpenSessions):
             self.listener.linger = settings.linger
             # In the queue's order, and in the listener's thread: what was put before is written by the old settings.
             self._switch(before, CallCommand(lambda router: router.use(settings, plan)))
-            for channel in self.sessions.values():
-                channel.use_table(plan.table(channel.session_level, channel.severity))
         self._drain_if_threadless()
 
     def _switch(self, before: Settings, command: CallCommand) -> None:
@@ -101,6 +101,7 @@ class SessionRoot(OpenSessions):
                 end = {"reason": "disabled", "created": time.time(), "data": {}, "final": False}
                 self.queue.put_always(EndCommand(channel, end))
         self.queue.put_always(command)
+        self._follow_settings()
         if self.settings.enabled and not before.enabled:
             for channel in channels:
                 self.queue.put_always(StartCommand(channel, time.time(), {"level": channel.session_level.value}))

@@ -105,16 +105,19 @@ class SessionFiles(SessionLines):
             for event, left_out in self.channel.take_left_out().items():
                 self.say("log_dropped", {"reason": "sampling", "event": event, "count": left_out})
 
-    def change_level(self, change: dict[str, Any], created: float) -> None:
+    def change_level(self, change: dict[str, Any], created: float) -> bool:
         """
-        Note a change of the session's level, in the log and in ``metadata.json``.
+        Note a change of the session's level, in the log and in ``metadata.json``. Gives False if that is not ours.
 
-        Every process of a session takes a level that was set from outside; the one that began the session tells of it.
+        Every process of a session takes a level that was set from outside, by a command or a configuration that they
+        share; the one that began the session tells of it.
         """
-        if change["by"] == "command" and self.claimed and not self.owner:
-            return
+        is_others = not self.owner if self.claimed else self._inherited
+        if is_others and change["by"] != "app":
+            return False
         self.say("level_change", change, created)
         self.record.note_change(change, created)
+        return True
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

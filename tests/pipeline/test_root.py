@@ -402,5 +402,5 @@ class TestOtherSettings:
         session.end()
         newest.close()
         assert session.directory == place
-        assert _events(tmp_path, place.name) == ["session_start", "completion", "session_end"]
+        assert _events(tmp_path, place.name) == ["session_start", "level_change", "completion", "session_end"]
         assert [path.name for path in (tmp_path / "abc").iterdir()] == ["metadata.json"]

@@ -1,0 +1,82 @@
+"""
+Signals that mean something else than the end of the program, in peace with whatever else handles them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_calls: dict[int, Callable[[], None]] = {}  # by signal: what it means instead
+_below: dict[int, Any] = {}  # by signal: the handler that was there before ours
+
+
+def redirect(number: int, call: Callable[[], None]) -> None:
+    """
+    Let a signal mean a call. What handled it before is called after that, unless it would end the program.
+
+    Only possible in the main thread.
+
+    Args:
+        number: The signal's.
+
+        call: It runs between any two steps of the main thread, so it must neither wait nor lock.
+    """
+    _calls[number] = call
+    if signal.getsignal(number) is not _on_signal:
+        _below[number] = signal.getsignal(number)
+        signal.signal(number, _on_signal)
+
+
+def give_back(number: int) -> None:
+    """
+    Let a signal mean again what it meant before `redirect`.
+
+    Only the main thread can put the handler back that was there before; until then ours passes the signal on to it.
+    """
+    if _calls.pop(number, None) is None:
+        return
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(number) is _on_signal:
+        previous = _below.pop(number)
+        signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+def is_redirected(number: int) -> bool:
+    """
+    Whether a signal means something else now than what its other handlers take it for.
+    """
+    return number in _calls
+
+
+def current_handler(number: int) -> Any:
+    """
+    What handles a signal, redirected or not, as `signal.getsignal` tells it.
+    """
+    handler = signal.getsignal(number)
+    return _below[number] if handler is _on_signal else handler
+
+
+def install_handler(number: int, handler: Callable[[int, Any], None]) -> None:
+    """
+    Handle a signal from now on, below a redirection if there is one. Only possible in the main thread.
+    """
+    if signal.getsignal(number) is _on_signal:
+        _below[number] = handler
+    else:
+        signal.signal(number, handler)
+
+
+def _on_signal(number: int, frame: Any) -> None:
+    call = _calls.get(number)
+    if call is not None:
+        call()
+    previous = _below.get(number)
+    if callable(previous):
+        previous(number, frame)
+    elif call is None and previous is not signal.SIG_IGN:  # given back, and it was the default's
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
