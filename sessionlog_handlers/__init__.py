@@ -14,6 +14,8 @@ from sessionlog_handlers import levels as _levels  # noqa: F401 - for the level 
 
 if TYPE_CHECKING:
     from sessionlog_handlers.config import configure as configure
+    from sessionlog_handlers.config.watching import Watch as Watch
+    from sessionlog_handlers.config.watching import watch as watch
     from sessionlog_handlers.context import bind as bind
     from sessionlog_handlers.context import current_session_id as current_session_id
     from sessionlog_handlers.context import set_default_session as set_default_session
@@ -82,6 +84,7 @@ _MODULE_OF = {
     "SessionNotFoundError": "exceptions",
     "SessionRotatingFileHandler": "rotating",
     "TextFormatter": "formats.formatters",
+    "Watch": "config.watching",
     "bind": "context",
     "configure": "config",
     "current_session": "session",
@@ -92,6 +95,7 @@ _MODULE_OF = {
     "set_default_session": "context",
     "start_session": "session",
     "use_session": "context",
+    "watch": "config.watching",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -133,6 +133,20 @@ class TestExamples:
         assert [line["msg"] for line in lines if line["event"] == "log"] == ["kept at full"]
 
 
+    def test_reload(self, tmp_path):
+        """
+        The app follows the file, says what is wrong with a broken one, and goes on by the old one.
+        """
+        done = run_python(EXAMPLES / "reload.py", cwd=tmp_path, options=["-W", "error"], check=True)
+        problem = "handlers.sessions.session_levle: no such setting; did you mean 'session_level'?"
+        assert problem in done.stdout.splitlines()
+        (told,) = done.stderr.splitlines()
+        assert told.startswith(f"sessionlog: {tmp_path / 'example-reload.yaml'}: {problem}")
+        assert messages(done.stdout) == ["kept at full", "kept at full, by the old configuration"]
+        changes = [line["data"] for line in printed_lines(done.stdout) if line["event"] == "level_change"]
+        assert changes == [{"from": "signals", "to": "full", "by": "config"}]
+
+
 class TestDemo:
     def test_demo(self, tmp_path):
         """

@@ -33,7 +33,7 @@ def configure(config: str | os.PathLike[str] | Mapping[str, Any], *, environ: Ma
 
     .. versionadded:: 0.1.0
     """
-    apply_checked(config if isinstance(config, Mapping) else load_file(_path_of(config)), environ=environ)
+    apply_checked(config if isinstance(config, Mapping) else load_file(path_of(config)), environ=environ)
 
 
 def apply_checked(
@@ -77,7 +77,7 @@ def check_file(path: str | os.PathLike[str], *, environ: Mapping[str, str] | Non
     Every problem of a configuration file, as `validate` gives them; a file that can't be read is one problem.
     """
     try:
-        document = load_file(_path_of(path))
+        document = load_file(path_of(path))
     except ConfigurationError as error:
         return [str(error)]
     return validate(document, environ=environ)
@@ -94,7 +94,13 @@ def check_text(text: str, name: str, *, environ: Mapping[str, str] | None = None
     return validate(document, environ=environ)
 
 
-def _path_of(config: object) -> str:
+def path_of(config: object) -> str:
+    """
+    The path that somebody gave as text or as a path object.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
     if isinstance(config, str | os.PathLike):
         return os.fsdecode(config)
     raise ConfigurationError(f"{show(config)} is no configuration; give the path of a YAML file, or a mapping")

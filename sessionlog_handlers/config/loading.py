@@ -23,16 +23,25 @@ def load_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     Raises:
         ConfigurationError: If it can't be read or is no YAML mapping; the text has file, line and column.
     """
+    return load_text(read_file(path), os.fspath(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> str:
+    """
+    The text of a configuration file.
+
+    Raises:
+        ConfigurationError: If it can't be read or is no text.
+    """
     name = os.fspath(path)
     try:
         with open(name, encoding="utf-8-sig", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigurationError(f"{name} can't be read: it is not a regular file")
-            text = file.read()
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{name} can't be read: {reason}") from error
-    return load_text(text, name)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -24,6 +24,7 @@ from sessionlog_handlers import (
     SessionLevel,
     SessionNotFoundError,
     SessionRotatingFileHandler,
+    Watch,
     bind,
     configure,
     current_session,
@@ -33,6 +34,7 @@ from sessionlog_handlers import (
     set_default_session,
     start_session,
     use_session,
+    watch,
 )
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,16 @@ def set_up(path: Path) -> None:
         configure(path)
     except ConfigurationError as error:
         logger.error("%s: %s", error.key, error.message)
+
+
+def set_up_and_follow(path: Path) -> int:
+    with watch(path, interval="500 ms", sighup=True) as following:
+        assert_type(following, Watch)
+        following.reload()
+        logger.info("%s: %s", following.path, following.last_error)
+    following = watch(str(path))
+    following.stop()
+    return following.reloads + following.errors
 
 
 def build_by_hand(directory: Path) -> logging.Handler:
