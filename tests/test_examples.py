@@ -132,7 +132,6 @@ class TestExamples:
         ]
         assert [line["msg"] for line in lines if line["event"] == "log"] == ["kept at full"]
 
-
     def test_reload(self, tmp_path):
         """
         The app follows the file, says what is wrong with a broken one, and goes on by the old one.
