@@ -37,12 +37,12 @@ root: {{level: WARNING, handlers: [sessions, plain]}}
 
 # What becomes of the good text, and what the line on stderr has to name.
 BROKEN = {
-    "cut in a key": (lambda text: text[: text.index("\nroot")] + "\nroo", "roo: no such section"),
+    "cut in a key": (lambda text: text[: text.index("\nroot")] + "\nroo", "line 16"),
     "cut in a list": (lambda text: text[: text.index("plain]")], "line 16"),
     "cut in a text": (lambda text: text[: text.index("(message)")], "line 4"),
     "cut before the handlers": (
         lambda text: text[: text.index("  sessions:")] + "root: {handlers: [sessions]}",
-        "root",
+        "handlers: None",
     ),
     "cut after a handler's name": (lambda text: text[: text.index("    class: logging")], "handlers.plain"),
     "unknown setting": (lambda text: text.replace("session_level", "session_levl"), "handlers.sessions.session_levl"),
