@@ -1,5 +1,5 @@
 """
-Change the configuration of a running app: edit the file, and the app follows; break it, and the app says so and goes on.
+Change the configuration of a running app: edit the file, and the app follows; break it, and it says so and goes on.
 """
 
 import logging

@@ -149,7 +149,7 @@ class OpenSessions(ABC):
         self._implicit += channel.implicit
         self._ended.pop(channel.id, None)
 
-    def adopt(self, channel: Channel, start: StartCommand, level: SessionLevel | None) -> None:
+    def adopt(self, channel: Channel, start: StartCommand, level: SessionLevel | None, severity: int | None) -> None:
         """
         Take over a session that began before there was a handler.
 
@@ -159,12 +159,14 @@ class OpenSessions(ABC):
             start: Its start.
 
             level: The session level that was asked for, None for this root's own.
+
+            severity: The threshold that was asked for, None for this root's own.
         """
         with self.lock:
+            channel.own_level, channel.own_severity = level is not None, severity is not None
             level = level or self.settings.level_for(channel.id)
             channel.paths = self._paths(channel.id)
-            severity = channel.severity if channel.own_severity else self.settings.severity
-            channel.use_table(self.plan.table(level, severity))
+            channel.use_table(self.plan.table(level, self.settings.severity if severity is None else severity))
             start.begin = {**start.begin, "level": level.value}
             self._begin(channel, start)
 

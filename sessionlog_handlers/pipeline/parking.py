@@ -274,8 +274,7 @@ class Parking(SessionRoot):
     def _hand_over(self, start: StartCommand, root: SessionRoot) -> None:
         channel = start.channel
         level, severity = self._asked.pop(channel, (None, None))
-        channel.use_table(self.plan.table(channel.session_level, severity or 0))
-        root.adopt(channel, start, level)
+        root.adopt(channel, start, level, severity)
 
     def after_fork_in_child(self) -> None:
         """

@@ -188,6 +188,39 @@ class TestLevel:
         handler.close()
         assert _events(tmp_path) == ["session_start", "completion", "level_change", "error", "session_end"]
 
+    def test_severity_of_the_handler_until_another_is_set(self, tmp_path):
+        """
+        Before the severity that was set while waiting, the one of the handler's settings counts, and `off` is one, too.
+        """
+        session = start_session("abc")
+        session.event("completion", number=1)
+        session.set_level("off")
+        session.event("completion", number=2)
+        off = start_session("off", severity="off")
+        handler = _handler(tmp_path, severity="error", session_level="signals")
+        assert (session.severity, off.severity) == (0, 0)
+        for one in (session, off):
+            one.end()
+        handler.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["event"] for line in lines] == ["session_start", "level_change", "completion", "session_end"]
+        assert lines[2]["data"] == {"number": 2}
+
+    def test_follows_settings_unless_asked(self, tmp_path):
+        """
+        A session that waited for its handler follows later settings, unless it asked for a level, or set it meanwhile.
+        """
+        sessions = [start_session("abc"), start_session("asked", level="prompts"), start_session("set")]
+        sessions[2].set_level("prompts")
+        handler = _handler(tmp_path)
+        newest = _handler(tmp_path, session_level="full")
+        assert [session.level.value for session in sessions] == ["full", "prompts", "prompts"]
+        for session in sessions:
+            session.end()
+        handler.close()
+        newest.close()
+        assert _events(tmp_path) == ["session_start", "level_change", "session_end"]
+
     def test_severity_asked_for(self, tmp_path):
         """
         The severity that a session asked for stands from its start.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -385,6 +386,88 @@ class TestOtherSettings:
         assert [line["data"]["number"] for line in lines if line["event"] == "completion"] == [1, 3]
         assert [line["data"]["reason"] for line in lines if line["event"] == "session_end"] == ["disabled", "done"]
         assert handler.stats()["dropped"] == {}
+
+    def test_levels_follow(self, tmp_path):
+        """
+        Sessions follow the level and the severity of the settings, by id, with a line that stands in the queue's order.
+        """
+        handler = SessionHandler(tmp_path, linger=0.2)
+        session, debugged = start_session("abc"), start_session("debug-1")
+        session.event("completion", number=1)
+        options = {"session_level": "spawns", "session_levels": {"debug-*": "full"}}
+        SessionHandler(tmp_path, linger=0, severity="error", **options)
+        session.event("completion", number=2)
+        session.error("not at this level")
+        debugged.event("state_change")
+        debugged.error("kept")
+        newest = SessionHandler(tmp_path, linger=0, severity="off", **options)
+        debugged.event("state_change")
+        for one in (session, debugged):
+            one.end()
+        newest.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["event"] for line in lines] == [
+            *("session_start", "completion", "level_change", "level_change", "session_end")
+        ]
+        lowered = {"from": "signals", "to": "spawns", "by": "config", "severity": "error"}
+        assert [line["data"] for line in lines[2:4]] == [
+            lowered,
+            {"from": "spawns", "to": "spawns", "by": "config", "severity": "off"},
+        ]
+        lines = read_lines(tmp_path / "debug-1" / "session.log")
+        assert [line["event"] for line in lines] == [
+            *("session_start", "level_change", "error", "level_change", "state_change", "session_end")
+        ]
+        metadata = json.loads((tmp_path / "abc" / "metadata.json").read_text())
+        assert [change["by"] for change in metadata["level_history"]] == ["config", "config"]
+        handler.close()
+
+    @pytest.mark.parametrize("way", ["start", "set", "command", "severity"])
+    def test_level_that_was_asked_for(self, tmp_path, way):
+        """
+        A level that was asked for, at the start, by a call or by a command, stays what it is; likewise a severity.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session(
+            "abc", level="prompts" if way == "start" else None, severity="info" if way == "severity" else None
+        )
+        if way == "set":
+            session.set_level("signals")  # the one that it has
+        elif way == "command":
+            handler.root.set_level_by_name(session, "prompts", by="command")
+        before = session.level, session.severity
+        newest = SessionHandler(tmp_path, linger=0, session_level="full", severity="warning")
+        if way == "severity":
+            assert (session.level.value, session.severity) == ("full", before[1])
+        else:
+            assert (session.level, session.severity) == (before[0], logging.WARNING)
+        session.end()
+        newest.close()
+
+    def test_levels_of_a_handler_that_is_off(self, tmp_path):
+        """
+        What changes while a handler is off is no line of its own: the next start tells of the level.
+        """
+        SessionHandler(tmp_path, linger=0)
+        session = start_session("abc")
+        SessionHandler(tmp_path, linger=0, enabled=False, session_level="full")
+        newest = SessionHandler(tmp_path, linger=0, session_level="prompts")
+        session.end()
+        newest.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        assert [line["event"] for line in lines] == ["session_start", "session_end"] * 2
+        assert lines[2]["data"]["level"] == "prompts"
+
+    def test_session_that_has_just_ended(self, tmp_path):
+        """
+        A session whose last line is still queued is over: no change of level follows it.
+        """
+        SessionHandler(tmp_path, linger=0.3)
+        session = start_session("abc")
+        session.end()
+        newest = SessionHandler(tmp_path, linger=0.3, session_level="full")
+        newest.close()
+        assert _events(tmp_path, "abc") == ["session_start", "session_end"]
 
     def test_session_keeps_its_name(self, tmp_path):
         """

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from helpers import child_environment, read_lines, run_python, wait_until
 
-from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers import SessionHandler, start_session, watch
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.locks import STRIPES
@@ -103,6 +103,64 @@ class TestOneSessionManyProcesses:
         handler.close()
         events = [line["event"] for line in read_lines(tmp_path / "s" / "session.log")]
         assert events == ["session_start", "level_change", "state_change", "session_end"]
+
+    def test_level_of_a_shared_configuration_is_told_once(self, tmp_path):
+        """
+        When several processes of a session watch one file, each takes the new level, and its owner tells of it once:
+        beside one that joined, one that has just joined, and a forked child that has nothing to say.
+        """
+        path = tmp_path / "logging.yaml"
+        text = """
+version: 1
+handlers: {sessions: {class: sessionlog_handlers.SessionHandler, directory: %s, session_level: signals}}
+root: {handlers: [sessions]}
+""" % (tmp_path / "logs")
+        path.write_text(text)
+        other = """
+import os, sys, time
+from sessionlog_handlers import start_session, watch
+watching = watch(sys.argv[1], interval=0.02)
+session = start_session("s")
+session.event("completion")
+session.flush()
+child = os.fork()
+if child:
+    print("joined", flush=True)
+deadline = time.monotonic() + 20
+while session.level.value != "full" and time.monotonic() < deadline:
+    time.sleep(0.02)
+if child:
+    os.waitpid(child, 0)
+    session.event("state_change", who="other")
+    session.flush()
+else:
+    time.sleep(0.2)  # in which it could tell of the change
+    os._exit(0)
+"""
+        hasty = """
+import sys
+from sessionlog_handlers import SessionHandler, start_session
+handler = SessionHandler(sys.argv[1], linger=0.5)
+session = start_session("s")
+SessionHandler(sys.argv[1], linger=0.5, session_level="prompts")
+session.flush()
+"""
+        with watch(path, interval=0.02), start_session("s") as session:
+            assert session.flush()
+            command = [sys.executable, "-c", other, str(path)]
+            with subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, text=True) as child:
+                assert child.stdout.readline() == "joined\n"
+                run_python(hasty, tmp_path / "logs", check=True)
+                new = path.with_name("new")
+                new.write_text(text.replace("signals", "full"))
+                new.replace(path)
+                wait_until(lambda: session.level.value == "full")
+                assert child.wait(30) == 0
+        logging.shutdown()
+        lines = read_lines(tmp_path / "logs" / "s" / "session.log")
+        changes = [line for line in lines if line["event"] == "level_change"]
+        assert [(line.get("pid"), line["data"]["by"]) for line in changes] == [(None, "config")]
+        assert [line["data"] for line in lines if line["event"] == "state_change"] == [{"who": "other"}]
 
     def test_level_of_an_outside_request_is_told_once(self, tmp_path):
         """
