@@ -281,20 +281,14 @@ class TestWhileOthersLog:
         A record that is on its way from logger to logger finds a handler that moves, whichever way it moves.
         """
         seen, gate = [], Gate()
-        logging.getLogger("app.part").handlers = [gate]
 
         def config(places):
-            handler = {"()": lambda: _Collecting(seen)}
-            loggers = {"app": {"handlers": places.get("app", []), "propagate": places.get("propagate", True)}}
-            loggers["app.part"] = {"handlers": ["gate"]}
-            return document(
-                handlers={"seen": handler, "gate": {"()": lambda: gate}},
-                loggers=loggers,
-                root={"handlers": places.get("", [])},
-            )
+            handlers = {"seen": {"()": lambda: _Collecting(seen)}, "gate": {"()": lambda: gate}}
+            app = {"handlers": ["gate", *places.get("app", [])], "propagate": places.get("propagate", True)}
+            return document(handlers=handlers, loggers={"app": app}, root={"handlers": places.get("", [])})
 
         apply(config(first))
-        thread = self._log("app.part")
+        thread = self._log("app")
         assert gate.reached.wait(10)
         changing = threading.Thread(target=apply, args=(config(second),))
         changing.start()
@@ -304,8 +298,17 @@ class TestWhileOthersLog:
         thread.join()
         changing.join()
         assert seen
-        assert [type(one) for one in logging.getLogger("app").handlers] == [_Collecting] * len(second.get("app", []))
+        assert len(logging.getLogger("app").handlers) == 1 + len(second.get("app", []))
         assert len(logging.root.handlers) == len(second.get("", []))
+
+    def test_levels_take_effect_at_once(self):
+        """
+        What a logger remembers of its level is forgotten with the old configuration.
+        """
+        logger = logging.getLogger("app.part")
+        assert not logger.isEnabledFor(logging.DEBUG)
+        apply(document(loggers={"app": {"level": "DEBUG"}}))
+        assert logger.isEnabledFor(logging.DEBUG)
 
     def test_old_handler_is_closed_after_the_last_record(self, tmp_path):
         """

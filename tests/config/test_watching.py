@@ -417,6 +417,18 @@ class TestFork:
         assert "pid" not in changes[0]
         assert len([line for line in lines if line["event"] == "state_change"]) == 2
 
+    def test_fork_at_the_end(self, path):
+        """
+        A child that is forked when the watch has ended with the program starts none, and says nothing of it.
+        """
+        program = """
+import atexit, os, sys
+atexit.register(lambda: os.fork() or os._exit(0))  # registered first, so it runs last
+from sessionlog_handlers import watch
+watch(sys.argv[1])
+"""
+        assert run_python(program, path, check=True).stderr == ""
+
     def test_stopped_watch_stays_stopped(self, path):
         """
         A child of a process that has stopped its watch has no thread for it.

@@ -142,7 +142,10 @@ import sys
 from sessionlog_handlers import SessionHandler, start_session
 handler = SessionHandler(sys.argv[1], linger=0.5)
 session = start_session("s")
-SessionHandler(sys.argv[1], linger=0.5, session_level="prompts")
+if sys.argv[2] == "config":
+    SessionHandler(sys.argv[1], linger=0.5, session_level="prompts")
+else:
+    handler.root.set_level_by_name(session, "prompts", by=sys.argv[2])
 session.flush()
 """
         with watch(path, interval=0.02), start_session("s") as session:
@@ -150,7 +153,8 @@ session.flush()
             command = [sys.executable, "-c", other, str(path)]
             with subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, text=True) as child:
                 assert child.stdout.readline() == "joined\n"
-                run_python(hasty, tmp_path / "logs", check=True)
+                run_python(hasty, tmp_path / "logs", "config", check=True)
+                run_python(hasty, tmp_path / "logs", "command", check=True)
                 new = path.with_name("new")
                 new.write_text(text.replace("signals", "full"))
                 new.replace(path)
