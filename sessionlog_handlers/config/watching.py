@@ -25,7 +25,7 @@ LEAST_INTERVAL = 0.01  # seconds
 SAME_LOOKS = 2  # in a row that see the same, until a file counts as whole
 MISSING_LOOKS = 5  # in a row that see no file, until that counts as an error: some editors remove it and write it anew
 YOUNG = 2.0  # seconds in which a file may change and keep its time, on a coarse file system
-STOP_TIMEOUT = 5.0  # seconds that `stop` waits for a configuration that is just being applied
+STOP_TIMEOUT = 2.0  # seconds that `stop` waits for a configuration that is just being applied
 FORK_TIMEOUT = 1.0  # seconds that a fork waits for one
 
 _State = tuple[int, ...] | None

@@ -177,7 +177,7 @@ class TestChanges:
         """
         A file that is gone for a look is no error; one that stays away is told of once, and applied when it is back.
         """
-        with watch(path, interval=0.05) as watching:
+        with watch(path, interval=0.2) as watching:
             text = path.read_text()
             path.unlink()
             looks(watching, 2)
@@ -422,8 +422,13 @@ class TestFork:
         A child that is forked when the watch has ended with the program starts none, and says nothing of it.
         """
         program = """
-import atexit, os, sys
-atexit.register(lambda: os.fork() or os._exit(0))  # registered first, so it runs last
+import atexit, contextlib, os, sys
+
+@atexit.register  # first, so it runs last
+def fork():
+    with contextlib.suppress(RuntimeError):  # Python 3.12 forks no more then
+        os.fork() or os._exit(0)
+
 from sessionlog_handlers import watch
 watch(sys.argv[1])
 """

@@ -85,3 +85,48 @@ def test_handler_that_was_made_loads_no_more(tmp_path, when):
     assert done.stdout.split("\n") == ["", "", ""]  # by the child, by the parent
     assert done.stderr == ""
     assert gzip.decompress((tmp_path / "abc" / "session.log.1.gz").read_bytes())
+
+
+WATCHING = """
+import os, signal, sys, time
+from sessionlog_handlers import watch
+
+path = sys.argv[1]
+GOOD = open(path).read()
+
+def replace(text):
+    open(path + ".new", "w").write(text)
+    os.replace(path + ".new", path)
+
+def wait(before):
+    while watching.reloads + watching.errors == before:
+        time.sleep(0.01)
+
+watching = watch(path, interval=0.01, sighup=True)
+before = {*sys.modules}
+for text in ("version: [", "version: 2", GOOD.replace("full", "fulll"), GOOD + "  late: {class: logging.FileHandler, "
+             "filename: /no/such/x}", GOOD.replace("full", "prompts")):
+    number = watching.reloads + watching.errors
+    replace(text)
+    wait(number)
+number = watching.reloads
+os.kill(os.getpid(), signal.SIGHUP)
+wait(number + watching.errors)
+watching.stop()
+print(watching.reloads, watching.errors, *sorted({*sys.modules} - before))
+"""
+
+
+def test_watch_that_was_begun_loads_no_more(tmp_path):
+    """
+    Once a file is watched, nothing is loaded by its thread, whatever becomes of the file.
+    """
+    path = tmp_path / "logging.yaml"
+    options = f"directory: {tmp_path / 'logs'}, session_level: full"
+    path.write_text(
+        "version: 1\nroot: {handlers: [sessions]}\n"
+        f"handlers:\n  sessions: {{class: sessionlog_handlers.SessionHandler, {options}}}\n"
+        f"  plain: {{class: logging.FileHandler, filename: {tmp_path / 'plain.txt'}}}\n"
+    )
+    done = run_python(WATCHING, path, check=True)
+    assert done.stdout.split() == ["2", "4"]

@@ -162,7 +162,7 @@ class TestBrokenFiles:
         """
         A file that grows for as long as two looks see different states is neither applied nor complained about.
         """
-        with watch(path, interval=0.05) as watching:
+        with watch(path, interval=0.5) as watching:
             text = good(path.parent, "spawns")
             with path.open("w") as file:
                 for start in range(0, len(text), 10):
