@@ -12,6 +12,7 @@ from typing import Any
 
 _calls: dict[int, Callable[[], None]] = {}  # by signal: what it means instead
 _below: dict[int, Any] = {}  # by signal: the handler that was there before ours
+_passing: set[int] = set()  # signals that are just being passed on to it
 
 
 def redirect(number: int, call: Callable[[], None]) -> None:
@@ -76,7 +77,13 @@ def _on_signal(number: int, frame: Any) -> None:
         call()
     previous = _below.get(number)
     if callable(previous):
-        previous(number, frame)
+        if number in _passing:
+            return  # it was installed over ours, and passes on what it got from ours
+        _passing.add(number)
+        try:
+            previous(number, frame)
+        finally:
+            _passing.discard(number)
     elif call is None and previous is not signal.SIG_IGN:  # given back, and it was the default's
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -597,6 +597,21 @@ print("still here")
         done = self.run(path, "follow(); handle(); watching.stop(); print(signal.getsignal(signal.SIGHUP) is own)")
         assert done.stdout == "True\n"
 
+    def test_handler_that_passes_on(self, path):
+        """
+        A handler that the app has put over ours, and that passes the signal on to it, is called once by a later watch.
+        """
+        body = """
+follow()
+before = signal.getsignal(signal.SIGHUP)
+signal.signal(signal.SIGHUP, lambda *args: (done.append("own"), before(*args)))
+watching.stop()
+follow()
+hang_up()
+print(watching.reloads > 0, done)
+"""
+        assert self.run(path, body, check=True).stdout == "True ['own']\n"
+
     def test_only_in_the_main_thread(self, path):
         """
         In another thread `sighup=True` is refused with one sentence, and nothing is watched.

@@ -1,0 +1,91 @@
+"""
+A signal that is redirected means a call, and what handled it before is not forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from sessionlog_handlers.pipeline.signals import (
+    current_handler,
+    give_back,
+    install_handler,
+    is_redirected,
+    redirect,
+)
+
+NUMBER = signal.SIGUSR1
+
+
+@pytest.fixture
+def calls():
+    """What was called, with the app's own handler in place before and after."""
+    calls = []
+    before = signal.signal(NUMBER, lambda *_: calls.append("own"))
+    yield calls
+    give_back(NUMBER)
+    signal.signal(NUMBER, before)
+
+
+class TestRedirect:
+    def test_call_comes_first(self, calls):
+        """
+        The call comes first, then the handler of the app; when it is given back, that one alone.
+        """
+        redirect(NUMBER, lambda: calls.append("ours"))
+        assert is_redirected(NUMBER)
+        os.kill(os.getpid(), NUMBER)
+        give_back(NUMBER)
+        assert not is_redirected(NUMBER)
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["ours", "own", "own"]
+
+    def test_twice(self, calls):
+        """
+        A later call takes the place of the first; giving back twice does no harm.
+        """
+        redirect(NUMBER, lambda: calls.append("first"))
+        redirect(NUMBER, lambda: calls.append("second"))
+        os.kill(os.getpid(), NUMBER)
+        give_back(NUMBER)
+        give_back(NUMBER)
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["second", "own", "own"]
+
+    def test_ignored_before(self, calls):
+        """
+        A signal that was ignored is ignored again.
+        """
+        signal.signal(NUMBER, signal.SIG_IGN)
+        redirect(NUMBER, lambda: calls.append("ours"))
+        os.kill(os.getpid(), NUMBER)
+        give_back(NUMBER)
+        assert signal.getsignal(NUMBER) is signal.SIG_IGN
+        assert calls == ["ours"]
+
+
+class TestBelow:
+    def test_installed_below(self, calls):
+        """
+        A handler that is installed while the signal is redirected comes after the call, and stays when that goes.
+        """
+        own = signal.getsignal(NUMBER)
+        assert current_handler(NUMBER) is own
+        redirect(NUMBER, lambda: calls.append("ours"))
+        assert current_handler(NUMBER) is own
+        install_handler(NUMBER, lambda *_: calls.append("below"))
+        os.kill(os.getpid(), NUMBER)
+        give_back(NUMBER)
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["ours", "below", "below"]
+
+    def test_installed_without(self, calls):
+        """
+        Without a redirection a handler is simply installed.
+        """
+        install_handler(NUMBER, lambda *_: calls.append("plain"))
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["plain"]
