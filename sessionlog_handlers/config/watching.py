@@ -56,7 +56,7 @@ def watch(path: str | os.PathLike[str], *, interval: float | str = 1.0, sighup: 
     Raises:
         ConfigurationError: If the file is wrong now, *interval* is none, or *sighup* is not possible here.
 
-    .. versionadded:: 0.2.0
+    .. versionadded:: 0.1.0
     """
     place = os.path.abspath(path_of(path))
     seconds = parse_within("interval", parse_duration, interval)
@@ -98,7 +98,7 @@ class Watch:
 
         last_error: Why, the last time; None if it always could.
 
-    .. versionadded:: 0.2.0
+    .. versionadded:: 0.1.0
     """
 
     def __init__(self, path: str, interval: float, *, sighup: bool = False, ledger: Ledger | None = None) -> None:
