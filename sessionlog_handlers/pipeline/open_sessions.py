@@ -49,7 +49,7 @@ class OpenSessions(ABC):
         self.queue: BoundedQueue[Any] = BoundedQueue(settings.queue_size, settings.queue_bytes, settings.overflow)
         self.sessions: dict[str, Channel] = {}
         self.reporter = Reporter()
-        self.losses = Losses()
+        self.losses = Losses(self.queue.wake)
         self.unrouted = 0  # records that belong to no session
         self.lock = threading.RLock()  # for sessions that come and go; a signal handler may log while it is held
         self._implicit = 0  # how many of the sessions began by a record alone

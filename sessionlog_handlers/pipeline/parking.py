@@ -238,8 +238,8 @@ class Parking(SessionRoot):
                     moved.add(channel)
             self._replay(root, moved)
             for channel in self.losses.untold():
-                for reason, count in self.losses.take(channel).items():
-                    root.losses.count(channel, reason, count)
+                for loss in self.losses.take(channel):
+                    root.losses.count(channel, *loss)
             for channel in moved:
                 channel.root = root
             self._replay(root, moved)  # what a signal handler of this thread put meanwhile
@@ -316,7 +316,7 @@ class Parking(SessionRoot):
             number = len(entries)
             for channel in self.losses.untold():
                 sessions.add(channel)
-                number += sum(self.losses.take(channel).values())
+                number += sum(loss.number for loss in self.losses.take(channel))
             self._parked, self._bytes = [], 0
         if number:
             self.reporter.report(

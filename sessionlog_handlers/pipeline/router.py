@@ -14,6 +14,7 @@ from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.listener import Barrier
+from sessionlog_handlers.pipeline.report import FIRST_DISTANCE
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.session_files import Outcome, SessionFiles
 from sessionlog_handlers.pipeline.shared import Shared
@@ -168,12 +169,17 @@ class Router:
             self._session_over(files)
 
     def _tell_losses(self) -> None:
-        """Say in each session's own log what was lost of it. Where nothing can be written now, this waits too."""
-        for channel in self.shared.losses.untold():
+        """Say in a session's own log what was lost of it, where that is due. What can't be written now waits too."""
+        losses, now = self.shared.losses, time.monotonic()
+        for channel in losses.due(now):
             files = self._sessions.get(channel)
             if channel.over:
-                self.shared.losses.take(channel)  # its last line is written; the counters and stderr tell
-            elif files is not None and not files.retry_at:
+                losses.forget(channel)
+            elif files is None:  # its start is still queued
+                losses.put_off(channel, now + FIRST_DISTANCE)
+            elif files.retry_at:
+                losses.put_off(channel, files.retry_at)
+            else:
                 files.tell_losses()
                 self.touch(files)
 
@@ -224,6 +230,7 @@ class Router:
         if self._by_id.get(channel.id) is files:
             del self._by_id[channel.id]
         files.is_over = channel.over = True
+        self.shared.losses.forget(channel)
         if not settings.single_file:
             for index in range(len(settings.layout.files)):
                 self.shared.open.release(channel.paths.file(index))
@@ -240,6 +247,7 @@ class Router:
         """
         times = [files.retry_at for files in self._troubled]
         times.append(self.shared.open.next_idle())
+        times.append(self.shared.losses.next_due())
         if self._implicit:
             times.append(self._next_look)
         soonest = min(times)

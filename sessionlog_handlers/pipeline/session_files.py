@@ -98,9 +98,10 @@ class SessionFiles(SessionLines):
         """
         Say what was lost of the session, and what sampling left out, if it is to end.
         """
-        for reason, count in self._shared.losses.take(self.channel).items():
+        for reason, count, event in self._shared.losses.take(self.channel):
             self.dropped += count
-            self.say("log_dropped", {"reason": reason, "count": count})
+            named = {"event": event} if event else {}
+            self.say("log_dropped", {"reason": reason, **named, "count": count})
         if self.end is not None:
             for event, left_out in self.channel.take_left_out().items():
                 self.say("log_dropped", {"reason": "sampling", "event": event, "count": left_out})

@@ -8,7 +8,14 @@ import pytest
 from helpers import read_lines, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline.report import FIRST_DISTANCE
 from sessionlog_handlers.pipeline.writer import Writer
+
+
+def log_lines(tmp_path):
+    """The lines of the session *abc*, as far as there are any."""
+    path = tmp_path / "abc" / "session.log"
+    return read_lines(path) if path.exists() else []
 
 
 @pytest.fixture
@@ -126,6 +133,79 @@ class TestLosses:
         assert len(numbers) == stats["written"]
         told = sum(line["data"]["count"] for line in lines if line["event"] == "log_dropped")
         assert told == stats["dropped"].get("queue_full", 0)
+
+    def test_are_told_at_growing_distances(self, tmp_path):
+        """
+        The first loss is told at once, further ones after a second though nothing else is logged, the rest at the end.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc")
+        handler.flush()
+
+        def told():
+            return [line["data"]["count"] for line in log_lines(tmp_path) if line["event"] == "log_dropped"]
+
+        begin = time.monotonic()
+        for number in range(100):
+            handler.root.losses.count(session, "queue_full")
+            if number == 0:
+                wait_until(lambda: told() == [1])
+            handler.flush()
+        assert told() == [1] or time.monotonic() - begin >= FIRST_DISTANCE
+        wait_until(lambda: sum(told()) == 100)
+        assert len(told()) == 2
+        assert time.monotonic() - begin >= FIRST_DISTANCE
+        handler.root.losses.count(session, "queue_full", 5)
+        session.end()
+        handler.close()
+        assert told() == [1, 99, 5]
+        assert log_lines(tmp_path)[-1]["event"] == "session_end"
+
+    def test_of_one_event(self, tmp_path):
+        """
+        A loss that concerns one event names it.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc")
+        handler.root.losses.count(session, "flood", 7, "output")
+        session.end()
+        handler.close()
+        told = [line["data"] for line in log_lines(tmp_path) if line["event"] == "log_dropped"]
+        assert told == [{"reason": "flood", "event": "output", "count": 7}]
+
+    def test_wait_for_a_log_that_cannot_be_written(self, tmp_path):
+        """
+        While a session's log can't be written, the listener does not run in circles because of what it has to tell.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        (tmp_path / "abc").write_bytes(b"in the way")
+        session = start_session("abc")
+        wait_until(lambda: handler.root.router.is_troubled)
+        handler.root.losses.count(session, "queue_full", 3)
+        moves = handler.root.listener.moves
+        time.sleep(0.5)
+        assert handler.root.listener.moves - moves < 4 * 20  # it looks around when it tries again
+        os.unlink(tmp_path / "abc")
+        wait_until(lambda: any(line["event"] == "log_dropped" for line in log_lines(tmp_path)))
+        handler.close()
+
+    def test_in_a_forked_child(self, tmp_path):
+        """
+        A child tells what was lost in it, though it wrote nothing else to the session.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc")
+        handler.flush()
+        child = os.fork()
+        if not child:
+            handler.root.losses.count(session, "error", 3)
+            handler.root.finish("exit")
+            os._exit(0)
+        os.waitpid(child, 0)
+        session.end()
+        handler.close()
+        told = [line for line in log_lines(tmp_path) if line["event"] == "log_dropped"]
+        assert [(line["pid"], line["data"]) for line in told] == [(child, {"reason": "error", "count": 3})]
 
 
 class TestIdle:
