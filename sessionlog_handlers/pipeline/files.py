@@ -253,3 +253,18 @@ def write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def free_space(directory: str) -> tuple[int, int]:
+    """
+    The bytes that this user may still write to a directory's disk, and all that it has.
+
+    Raises:
+        OSError: If that can't be told, as on a file system that says of itself that it has no size.
+    """
+    if not hasattr(os, "statvfs"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), directory)
+    found = os.statvfs(directory)
+    if found.f_blocks <= 0:
+        raise OSError(errno.ENODATA, "the file system tells no size", directory)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

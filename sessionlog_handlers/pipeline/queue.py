@@ -48,6 +48,7 @@ class BoundedQueue(Generic[Item]):
     ) -> None:
         self._extra_slots = self._in_hand = 0
         self._extra_lock = threading.RLock()
+        self.bar = 0  # priorities below it find no room, whatever the queue holds
         self.configure(capacity, max_bytes, overflow)
         self.reset()
 
@@ -76,9 +77,18 @@ class BoundedQueue(Generic[Item]):
         self.idle = True  # whoever puts something must wake the consumer, or see to it that there is one
         self._make_room()
 
+    def refuse_below(self, priority: int) -> None:
+        """
+        Refuse what is less important than that from now on, without waiting; 0 refuses nothing. What is queued stays.
+        """
+        with self._extra_lock:
+            self.bar = priority
+            self._make_room()
+
     def _make_room(self) -> None:
         elsewhere = self._extra_slots + self._in_hand
-        self.room = tuple(limit - elsewhere for limit in self._limits)  # items, for each priority
+        # Items, for each priority.
+        self.room = (0,) * self.bar + tuple(limit - elsewhere for limit in self._limits[self.bar :])
 
     @property
     def _used(self) -> int:
@@ -106,9 +116,13 @@ class BoundedQueue(Generic[Item]):
         return True
 
     def _put_slowly(self, item: Item, priority: int, size: int) -> bool:
+        if priority < self.bar:
+            return False
         limit = self._limits[priority]
         slots = min(size // self.slot_bytes, self._limits[0] - 1)  # one item alone always fits into an empty queue
         if self._used + slots >= limit and not self._wait_for_room(priority, limit - slots):
+            return False
+        if priority < self.bar:  # which came while this waited
             return False
         if slots:
             with self._extra_lock:
@@ -149,6 +163,8 @@ class BoundedQueue(Generic[Item]):
         """
         Whether an item of that priority, however small, would be refused at once.
         """
+        if priority < self.bar:
+            return True
         waits = self.overflow == "wait" or priority == len(MARKS) - 2
         return not waits and len(self.items) >= self.room[priority]
 

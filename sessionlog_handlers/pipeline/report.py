@@ -50,9 +50,21 @@ class Reporter:
         if len(self._told) >= MAX_EPISODES:
             self._told.clear()
         self._told[key] = now
+        self.tell(message)
+
+    def tell(self, message: str) -> None:
+        """
+        Say what is no fault, such as that one is over. Each call is a line.
+        """
         with suppress(Exception):  # no stderr, or a closed one: there is nobody else to tell
             text = message.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\x1b", "\\x1b")
             sys.stderr.write(f"sessionlog: {text}\n")
+
+    def is_told(self, key: str) -> bool:
+        """
+        Whether that fault was told of and is not over.
+        """
+        return key in self._told
 
     def over(self, key: str) -> bool:
         """

@@ -14,6 +14,7 @@ from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, Start
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
+from sessionlog_handlers.pipeline.marks import DiskMarks
 from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.roots import note_root
 from sessionlog_handlers.pipeline.router import Router, count_entries
@@ -50,6 +51,7 @@ class SessionRoot(OpenSessions):
         self._given_up = False  # at the end of the process: a disk that stands still is not waited for again
         self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
         self.syncer = Syncer(settings.sync_interval, self.reporter)
+        self.marks = DiskMarks(directory, settings, queue=self.queue, keeper=self.keeper, reporter=self.reporter)
         self.shared = Shared(
             directory,
             settings,
@@ -58,6 +60,7 @@ class SessionRoot(OpenSessions):
             syncer=self.syncer,
             reporter=self.reporter,
             losses=self.losses,
+            marks=self.marks,
         )
         self.router = Router(self.shared, self.queue.done)
         self.listener = BatchingQueueListener(
@@ -89,6 +92,7 @@ class SessionRoot(OpenSessions):
             self.syncer.interval = settings.sync_interval
             self.queue.configure(settings.queue_size, settings.queue_bytes, settings.overflow)
             self.listener.linger = settings.linger
+            self.marks.use(settings)
             # In the queue's order, and in the listener's thread: what was put before is written by the old settings.
             self._switch(before, CallCommand(lambda router: router.use(settings, plan)))
         self._drain_if_threadless()
@@ -200,6 +204,7 @@ class SessionRoot(OpenSessions):
         self.syncer.reset()
         self.router.forget()
         self.queue.reset()
+        self.marks.reset()
         self.listener.reset()
         for channel in [*self.sessions.values()]:
             if channel.closed:
@@ -220,7 +225,7 @@ class SessionRoot(OpenSessions):
         if not self._live:
             self._revive()
         if not self.queue.put(entry, entry.route.priority, size):
-            self._count_refused(channel)
+            self._count_refused(channel, entry.route.priority)
             return False
         if not self._live:
             self._drain_if_threadless()
@@ -232,10 +237,13 @@ class SessionRoot(OpenSessions):
         """
         if channel.closed or not self.queue.refuses(priority):
             return False
-        self._count_refused(channel)
+        self._count_refused(channel, priority)
         return True
 
-    def _count_refused(self, channel: Channel) -> None:
+    def _count_refused(self, channel: Channel, priority: int) -> None:
+        if priority < self.queue.bar:
+            self.losses.count(channel, "disk_low")  # stderr has heard of the mark
+            return
         self.losses.count(channel, "queue_full")
         self.reporter.report("queue_full", f"the queue of {self.directory} is full; entries are left out and counted")
 
@@ -316,9 +324,10 @@ class SessionRoot(OpenSessions):
         return barrier
 
     def _look(self) -> bool:
-        """The keeper's tick: levels set from outside, and our counters for others to see."""
+        """The keeper's tick: levels set from outside, room on the disk, and our counters for others to see."""
         with self.lock:
             self._purge()
+        self.marks.look()
         for request in self.control.changed():
             channel = self.sessions.get(request.session)
             if channel is None or channel.closed or request.at < channel.opened:
@@ -366,6 +375,8 @@ class SessionRoot(OpenSessions):
             "rotations": shared.rotations,
             "unlocked": shared.unlocked,
             "open_files": shared.open_files,
+            "mark": self.marks.in_force,
+            "disk_free": self.marks.free(),
             "syncs": self.syncer.syncs,
             "errors": self.reporter.errors,
             "last_error": self.reporter.last_error,

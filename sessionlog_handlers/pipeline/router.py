@@ -8,6 +8,7 @@ import errno
 import functools
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
@@ -21,6 +22,7 @@ from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.settings.model import Settings
 
 MANY_TROUBLED = 5  # sessions whose trouble is told one by one
+MOST_TELLERS = 5  # sessions whose logs say that a mark was passed
 LEAST_PAUSE = 0.01  # seconds until the router looks around again, at least
 
 
@@ -52,6 +54,7 @@ class Router:
         self._troubled: dict[SessionFiles, int] = {}  # sessions that can't be written now, and the bytes they hold
         self._backlog = 0  # bytes that they hold together
         self._implicit: dict[SessionFiles, None] = {}  # sessions that end when they are idle
+        self._tellers: dict[SessionFiles, None] = {}  # some of the sessions of the batch, which can tell of a mark
         self._next_look = 0.0
 
     def use(self, settings: Settings, plan: Plan) -> None:
@@ -98,6 +101,8 @@ class Router:
                 touched = self._touched
         self._tell_losses()
         self.flush_touched()
+        self.shared.marks.look_if_due()
+        self._tell_marks()
         self._look_around()
 
     def _obey(self, command: Any) -> None:
@@ -139,6 +144,8 @@ class Router:
                 self._flush(files)
             self._touch_again(files)
             self._make_room(number)
+            self.shared.marks.look_if_due()
+        self._tellers.update(dict.fromkeys(islice(touched, MOST_TELLERS)))
 
     def _touch_again(self, files: SessionFiles) -> None:
         """Where entries are left, `write` takes it that the session is touched."""
@@ -182,6 +189,18 @@ class Router:
             else:
                 files.tell_losses()
                 self.touch(files)
+
+    def _tell_marks(self) -> None:
+        """Say that the disk gets full in a few of the logs that are written just now; in all of them would fill it."""
+        tellers = [files for files in self._tellers if files.is_writable][:MOST_TELLERS]
+        self._tellers.clear()
+        if not tellers or not self.shared.marks.has_news:
+            return  # the next batch may have one
+        for mark in self.shared.marks.take_news():
+            for files in tellers:
+                files.say("log_degraded", {"reason": "disk_low", "mark": mark.name, "free": mark.free})
+                self.touch(files)
+        self.flush_touched()
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

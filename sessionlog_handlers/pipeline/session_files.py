@@ -120,6 +120,11 @@ class SessionFiles(SessionLines):
         self.record.note_change(change, created)
         return True
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether a line of our own can be added: it runs, and its files can be written."""
+        return bool(self.claimed) and not self.retry_at and self.end is None and not self.is_over
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> Outcome:
@@ -216,6 +221,9 @@ class SessionFiles(SessionLines):
         if pending.durable:
             self._shared.syncer.expect(path)
         done = writer.append(pending.lines, rotate=locked, joined=pending.joined)
+        if self._shared.marks.watching:
+            is_whole = pending.joined and done == len(pending.lines)
+            self._shared.marks.wrote(len(pending.joined) if is_whole else sum(map(len, pending.lines[:done])))
         if writer.rotation_error:
             reason = writer.rotation_error.strerror or writer.rotation_error
             message = f"{path}: no new file can be started ({reason}); it grows on"

@@ -13,6 +13,7 @@ from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.locks import STRIPES, FileLock, StripedLocks
+from sessionlog_handlers.pipeline.marks import DiskMarks
 from sessionlog_handlers.pipeline.open_files import OpenFiles, default_max_open_files
 from sessionlog_handlers.pipeline.report import Losses, Reporter
 from sessionlog_handlers.pipeline.routes import Plan
@@ -42,6 +43,8 @@ class Shared:
         reporter: Where failures are told.
 
         losses: Where lost entries are counted.
+
+        marks: Watches the disk.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class Shared:
         syncer: Syncer,
         reporter: Reporter,
         losses: Losses,
+        marks: DiskMarks,
     ) -> None:
         self.directory = directory
         self.keeper = keeper
         self.syncer = syncer
         self.reporter = reporter
         self.losses = losses
+        self.marks = marks
         self.taken = 0  # entries that came from the queue: written, lost, or waiting for a file that can't be written
         self.written = 0
         self.lost = 0

@@ -26,6 +26,13 @@ def start_thread(target: Callable[[], None], name: str) -> threading.Thread | No
     return thread
 
 
+def are_forbidden() -> bool:
+    """
+    Whether the interpreter is about to end, so that nothing should be begun that takes long.
+    """
+    return _forbidden
+
+
 def forbid_threads() -> None:
     """
     From now on there are no new threads. Called at the interpreter's end.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 import stat
 import threading
@@ -15,6 +16,7 @@ import pytest
 from sessionlog_handlers.pipeline import files
 from sessionlog_handlers.pipeline.files import (
     NotRegularError,
+    free_space,
     load_json,
     make_directory,
     make_root,
@@ -329,3 +331,29 @@ def test_writes_all_of_it(monkeypatch):
     monkeypatch.setattr(files.os, "write", some)
     write_all(7, b"0123456789")
     assert b"".join(written) == b"0123456789"
+
+
+class TestFreeSpace:
+    def test_of_a_directory(self, tmp_path):
+        """
+        What is free for this user, and all that the disk has, as `df` tells it.
+        """
+        free, total = free_space(str(tmp_path))
+        usage = shutil.disk_usage(tmp_path)
+        assert total == usage.total
+        assert abs(free - usage.free) < 2**30  # others write meanwhile
+
+    def test_of_nothing(self, tmp_path):
+        """
+        Of a directory that is not there, nothing can be told.
+        """
+        with pytest.raises(FileNotFoundError):
+            free_space(str(tmp_path / "nowhere"))
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+    def test_without_a_size(self):
+        """
+        A file system that says of itself that it has no blocks tells nothing.
+        """
+        with pytest.raises(OSError, match="tells no size"):
+            free_space("/proc")

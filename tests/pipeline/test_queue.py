@@ -278,6 +278,72 @@ class TestWaiting:
         assert seconds < PATIENCE / 2
 
 
+class TestBar:
+    """What a mark on the disk's free space does to the queue."""
+
+    @pytest.mark.parametrize("overflow", ["shed", "wait"])
+    @pytest.mark.parametrize("size", [1, 100_000])
+    def test_refuses_what_is_below(self, overflow, size):
+        """
+        What is less important than the bar is refused at once, however empty the queue is; the rest is not.
+        """
+        queue = BoundedQueue(100, 10_000, overflow)
+        begin = time.monotonic()
+        for bar in range(SHED_LAST + 1):
+            queue.refuse_below(bar)
+            for priority in range(SHED_LAST + 1):
+                assert queue.refuses(priority) is (priority < bar)
+                assert (len(queue.items) < queue.room[priority]) is (priority >= bar)
+                assert queue.put("x", priority, size) is (priority >= bar)
+                _take(queue, 10)
+        queue.refuse_below(0)
+        assert all(queue.put("x", priority, 1) for priority in range(SHED_LAST + 1))
+        assert time.monotonic() - begin < 10
+
+    def test_commands_and_what_is_queued(self):
+        """
+        Commands pass, and what was queued before stays.
+        """
+        queue = BoundedQueue(100, 10_000)
+        queue.put("before", SHED_FULL, 1)
+        queue.refuse_below(SHED_LAST)
+        queue.put_always("command")
+        assert _take(queue, 10) == ["before", "command"]
+
+    def test_lasts(self):
+        """
+        It stays when the queue gets other bounds, in a forked child, and while items are taken.
+        """
+        queue = BoundedQueue(100, 10_000)
+        queue.refuse_below(SHED_PROMPTS)
+        queue.configure(200, 20_000, "wait")
+        assert queue.refuses(SHED_DEBUG)
+        queue.put("x", SHED_LAST, 5_000)
+        _take(queue, 1)
+        assert queue.refuses(SHED_DEBUG)
+        queue.reset()
+        assert queue.refuses(SHED_DEBUG)
+        assert not queue.refuses(SHED_PROMPTS)
+
+    def test_comes_while_somebody_waits(self):
+        """
+        Who waits for room when the bar comes is refused.
+        """
+        queue = BoundedQueue(16, 16_000, "wait")
+        queue.attend(0)
+        while queue.room[SHED_FULL] > len(queue.items):
+            queue.put("x", SHED_FULL, 1)
+        results = []
+        thread = threading.Thread(target=lambda: results.append(queue.put("late", SHED_FULL, 1)))
+        thread.start()
+        time.sleep(0.1)
+        queue.refuse_below(SHED_LAST)
+        _take(queue, 16)
+        thread.join(10)
+        assert results == [False]
+        assert "late" not in queue.items
+
+
 class TestWaking:
     def test_sleeps_until_something_comes(self):
         """
