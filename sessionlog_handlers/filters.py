@@ -57,6 +57,36 @@ class Sampler:
         return number
 
 
+class FloodGuard:
+    """
+    Counts the events of one time, which begins with the first of them, and says how many are too many.
+    """
+
+    __slots__ = ("_began", "_count", "_lock")
+
+    def __init__(self) -> None:
+        self._began = float("-inf")
+        self._count = 0
+        self._lock = threading.RLock()  # a signal handler may log while its thread counts
+
+    def excess(self, now: float, rate: int, per: float) -> int:
+        """
+        Count one more event, and give how many there were beyond *rate* since the time began; 0 if it is not too many.
+
+        Args:
+            now: Seconds on the monotonic clock.
+
+            rate: Events that are admitted in a time.
+
+            per: Seconds that a time lasts.
+        """
+        with self._lock:
+            if now - self._began >= per:
+                self._began, self._count = now, 0
+            self._count += 1
+            return max(self._count - rate, 0)
+
+
 class SessionFilter(logging.Filter):
     """
     Stamp each record with its session, session level and audit side, and pass only records up to a level.

@@ -6,11 +6,13 @@ import logging.config
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sessionlog_handlers
 from sessionlog_handlers.context import set_default_session, use_session
 from sessionlog_handlers.exceptions import ConfigurationError
-from sessionlog_handlers.filters import Sampler, SamplingFilter, SessionFilter
+from sessionlog_handlers.filters import FloodGuard, Sampler, SamplingFilter, SessionFilter
 from sessionlog_handlers.formats.records import record_content
 from sessionlog_handlers.levels import FULL, PROMPTS, SIGNALS, SPAWNS
 
@@ -229,3 +231,50 @@ class TestSampling:
         with pytest.raises(ConfigurationError) as caught:
             SamplingFilter(0.5, below="loud")
         assert caught.value.key == "below"
+
+
+class TestFloodGuard:
+    def test_a_time_begins_with_its_first_event(self):
+        """
+        So many events are admitted in a time that begins with the first of them; then the next one begins another.
+        """
+        guard = FloodGuard()
+        times = [10.0, 10.2, 10.4, 10.6, 10.999, 11.0, 11.1, 11.2, 20.0]
+        assert [guard.excess(now, 2, 1.0) for now in times] == [0, 0, 1, 2, 3, 0, 0, 1, 0]
+
+    @given(
+        gaps=st.lists(st.floats(0, 3) | st.just(0.0), max_size=100),
+        rate=st.integers(1, 5),
+        per=st.floats(0.01, 5),
+    )
+    def test_any_times(self, gaps, rate, per):
+        """
+        Whenever events come: no time has more than the rate, what is beyond is numbered from one, and none is held
+        back before the rate is reached.
+        """
+        guard = FloodGuard()
+        now, began, count = 1000.0, None, 0
+        for gap in gaps:
+            now += gap
+            if began is None or now - began >= per:
+                began, count = now, 0
+            count += 1
+            excess = guard.excess(now, rate, per)
+            assert excess == max(count - rate, 0)
+
+    def test_threads(self):
+        """
+        Whatever threads ask, exactly the rate is admitted.
+        """
+        guard, admitted = FloodGuard(), []
+
+        def ask() -> None:
+            admitted.append(sum(not guard.excess(1.0, 1000, 1.0) for _ in range(2000)))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(admitted) == 1000
+        assert guard.excess(1.0, 1000, 1.0) == 7001

@@ -11,6 +11,7 @@ import threading
 import time
 import tracemalloc
 import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -1095,6 +1096,108 @@ class TestSampling:
         assert left_out == {"output": 180, "input": 150}
         assert events[-1] == "session_end"
         assert handler.stats()["dropped"] == {}
+
+
+class TestFlood:
+    def test_is_counted_and_told(self, make, logs, logger, capsys):
+        """
+        What goes beyond the rate is counted, told in the session's log by event, and once on stderr; starts, ends and
+        other sessions are not held back.
+        """
+        handler = make(session_level="full", flood={"rate": 10, "per": "1h"})
+        for name in ("abc", "other"):
+            with start_session(name) as session:
+                for _ in range(100):
+                    session.output(b"x")
+                    session.event("state_change")
+                    session.event("completion")
+                    logger.warning("w")
+        handler.close()
+        for name in ("abc", "other"):
+            lines = lines_of(logs / name)
+            events = [line["event"] for line in lines if line["event"] != "log_dropped"]
+            assert [events.count(event) for event in ("output", "state_change", "completion", "log")] == [10] * 4
+            assert (events[0], events[-1]) == ("session_start", "session_end")
+            told = Counter()
+            for line in lines:
+                if line["event"] == "log_dropped":
+                    assert line["data"]["reason"] == "flood"
+                    told[line["data"]["event"]] += line["data"]["count"]
+            assert told == dict.fromkeys(("output", "state_change", "completion", "log"), 90)
+        stats = handler.stats()
+        assert (stats["written"], stats["dropped"]) == (80, {"flood": 720})
+        assert stats["accepted"] == 800
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "session 'abc' logs 'output' faster than 'flood' allows" in line
+
+    def test_a_moment_and_then_silence(self, make, logs):
+        """
+        A session that floods for a moment and says nothing more tells of it at once, and of the rest after a second.
+        """
+        handler = make(session_level="full", flood={"rate": 1, "per": "1h"})
+        session = start_session("abc")
+        session.event("state_change")
+        handler.flush()  # the listener sleeps from here on
+        for _ in range(500):
+            session.event("state_change")
+
+        def told():
+            return sum(line["data"]["count"] for line in lines_of(logs / "abc") if line["event"] == "log_dropped")
+
+        wait_until(lambda: told() == 500)
+        session.end()
+
+    def test_threads(self, make, logs, logger, quick_switches):
+        """
+        Of what many threads log to one session at once, each record is admitted or counted, and no more than the rate.
+        """
+        handler = make(session_level="full", flood={"rate": 500, "per": "1h"})
+
+        def work() -> None:
+            for number in range(1000):
+                logger.info("x", extra={"number": number})
+
+        with start_session("abc"):
+            threads = [threading.Thread(target=bind(work)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        handler.close()
+        events = events_of(logs / "abc")
+        assert events.count("log") == 500
+        assert handler.stats()["dropped"] == {"flood": 3500}
+
+    def test_before_the_handler(self, make, logs, monkeypatch):
+        """
+        Events that waited for the handler count for the time at which they came, not for that of the handler.
+        """
+        now = [1000.0]
+        monkeypatch.setattr("sessionlog_handlers.pipeline.channel.monotonic", lambda: now[0])
+        session = start_session("abc", level="full")
+        for number in range(100):
+            session.event("state_change", number=number)
+            now[0] += 0.1
+        for number in range(100, 130):
+            session.event("state_change", number=number)
+        handler = make(flood={"rate": 20, "per": "1s"})
+        session.end()
+        handler.close()
+        numbers = [line["data"]["number"] for line in lines_of(logs / "abc") if line["event"] == "state_change"]
+        assert numbers == [*range(120)]
+        assert handler.stats()["dropped"] == {"flood": 10}
+
+    def test_late(self, make):
+        """
+        What comes after the end is late, and no flood.
+        """
+        handler = make(session_level="full", flood={"rate": 1, "per": "1h"})
+        session = start_session("abc")
+        session.end()
+        for _ in range(5):
+            session.event("state_change")
+        handler.close()
+        assert handler.stats()["dropped"] == {"late": 5}
 
 
 class TestSwitches:

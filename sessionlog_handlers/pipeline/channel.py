@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
-from sessionlog_handlers.filters import Sampler
+from sessionlog_handlers.filters import FloodGuard, Sampler
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.pipeline.queue import ENTRY_OVERHEAD, BoundedQueue
@@ -21,6 +21,8 @@ from sessionlog_handlers.pipeline.queue import ENTRY_OVERHEAD, BoundedQueue
 if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.layout import SessionPaths
     from sessionlog_handlers.pipeline.routes import Plan, Route, RouteTable
+
+MOST_GUARDS = 256  # event names of a session that are guarded each by itself; what is beyond shares one guard
 
 _numbers = count(1)  # of this process's sessions: what an entry knows its session by
 
@@ -74,6 +76,10 @@ class Home(Protocol):
         """Whether the queue is too full for what is of that priority and does not wait; then it is counted as lost."""
         ...
 
+    def flooded(self, channel: Channel, event: str, excess: int) -> None:
+        """An event was one too many, the *excess*-th of its time; count it as lost."""
+        ...
+
     def rouse(self) -> None:
         """See to it that what was queued is dealt with, since the listener sleeps, or does not run."""
         ...
@@ -105,6 +111,7 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
+        "_guards",
         "_input",
         "_output",
         "_samplers",
@@ -140,7 +147,8 @@ class Channel:
         self.opened = time()
         self.started = monotonic()
         self.use_table(table)
-        self._samplers: dict[str, Sampler] | None = None
+        self._samplers: dict[str, Sampler] = {}
+        self._guards: dict[str, FloodGuard] = {}
 
     def use_table(self, table: RouteTable) -> None:
         """
@@ -173,7 +181,7 @@ class Channel:
         """
         root = self.root  # once: it may change meanwhile, and what is frozen for one root is no good for another
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
-        if now is None or (now.sampled < 1.0 and not self._sample(now)) or self._is_refused(root, now):
+        if now is None or (now.gated and not self._passes(root, now)) or self._is_refused(root, now):
             return False
         if now.format is None:
             return self._accept_in_all(root, now, (now.event, data, msg, None, exc), time())
@@ -186,7 +194,7 @@ class Channel:
         """
         root = self.root
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
-        if now is None or (now.sampled < 1.0 and not self._sample(now)) or self._is_refused(root, now):
+        if now is None or (now.gated and not self._passes(root, now)) or self._is_refused(root, now):
             return False
         if type(content) is not bytes:
             content = bytes(memoryview(content))  # its owner may fill the buffer anew before it is written
@@ -208,7 +216,7 @@ class Channel:
                 route = table.record(record.levelno, event if isinstance(event, str) else None)
         except KeyError:
             route = table.record(record.levelno)
-        if route is None or (route.sampled < 1.0 and not self._sample(route)):
+        if route is None or (route.gated and not self._passes(root, route)):
             return False
         queue = root.queue
         is_full = len(queue.items) >= queue.room[route.priority]
@@ -254,7 +262,7 @@ class Channel:
         """
         frozen, data, tail = entry.route, entry.data, entry.tail
         route = self._table_of(root).like(frozen)
-        if route is None or (route.sampled < 1.0 and not self._sample(route)):
+        if route is None or (route.gated and not self._passes(root, route, self.started + entry.elapsed)):
             return False
         if tail is not None:
             values = json.loads(data)  # the faster decoder refuses halves of surrogate pairs
@@ -277,25 +285,38 @@ class Channel:
         """The route anew: since the caller looked it up, the session came to that root, or its settings changed."""
         return self._table_of(root).like(route)
 
-    def _sample(self, route: Route) -> bool:
-        samplers = self._samplers
-        if samplers is None:
-            samplers = self._samplers = {}
-        sampler = samplers.get(route.event) or samplers.setdefault(route.event, Sampler(route.sampled))
-        return sampler.admit()
+    def _passes(self, root: Home, route: Route, at: float = 0.0) -> bool:
+        """Whether sampling and the flood guard let an event in, of now, or of *at* on the monotonic clock."""
+        if self.closed:
+            return True  # and be counted as late
+        event, flood = route.event, route.flood
+        if route.sampled < 1.0:
+            samplers = self._samplers
+            sampler = samplers.get(event) or samplers.setdefault(event, Sampler(route.sampled))
+            if not sampler.admit():
+                return False
+        if flood is None:
+            return True
+        guards = self._guards
+        if event not in guards and len(guards) >= MOST_GUARDS:
+            event = ""
+        guard = guards.get(event) or guards.setdefault(event, FloodGuard())
+        excess = guard.excess(at or monotonic(), flood.rate, flood.per)
+        if excess:
+            root.flooded(self, event, excess)
+        return not excess
 
     def after_fork(self) -> None:
         """
-        In a forked child: another thread of the parent may have held a sampler's lock.
+        In a forked child: another thread of the parent may have held the lock of a sampler or a flood guard.
         """
-        self._samplers = None
+        self._samplers = {}
+        self._guards = {}
 
     def take_left_out(self) -> dict[str, int]:
         """
         How many events sampling left out since the last call, by name.
         """
-        if not self._samplers:
-            return {}
         left_out = {event: sampler.take_left_out() for event, sampler in self._samplers.copy().items()}
         return {event: number for event, number in left_out.items() if number}
 

@@ -220,6 +220,16 @@ class OpenSessions(ABC):
         self.losses.count(None, "late")
         self.reporter.report(f"late {session_id}", f"session {session_id!r} has ended; what still names it is left out")
 
+    def flooded(self, channel: Channel, event: str, excess: int) -> None:
+        """
+        A session logs an event more often than it may: count this one as lost, the *excess*-th beyond the rate.
+        """
+        self.losses.count(channel, "flood", 1, event)
+        if excess == 1:
+            what = repr(event) if event else "events of very many names"
+            text = f"session {channel.id!r} logs {what} faster than 'flood' allows; the rest is only counted"
+            self.reporter.report("flood", text)
+
     def end(
         self,
         channel: Channel,

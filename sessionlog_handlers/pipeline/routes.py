@@ -14,6 +14,7 @@ from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel, rank_of_rec
 from sessionlog_handlers.pipeline.queue import ENTRY_OVERHEAD
 from sessionlog_handlers.settings.layouts import FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.tables import Flood
 
 # Who is refused first when the queue fills, as positions in `queue.MARKS`.
 SHED_FULL, SHED_DEBUG, SHED_PROMPTS, SHED_SIGNALS, SHED_LAST = range(5)
@@ -44,6 +45,10 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
 
         sampled: The share of it that is kept, below 1.0 only where sampling is on.
 
+        flood: How many of it a session may log in a time, None if that is not bounded.
+
+        gated: Whether sampling or the flood guard has a say.
+
         layout: The layout that the files are counted in.
 
         format: The one format that these files need, or None where they need several.
@@ -65,6 +70,8 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     priority: int
     durable: bool
     sampled: float
+    flood: Flood | None
+    gated: bool
     layout: Layout
     format: LineFormat | None
     clocked: bool
@@ -165,7 +172,9 @@ class RouteTable:
         single = plan.formats[formats[0]] if len(formats) == 1 else None
         clocked = any(plan.formats[index].clocked for index in formats)
         is_rare = event.session_level is not SessionLevel.FULL
-        is_simple = single is not None and not clocked and sampled >= 1.0
+        flood = settings.flood if self._may_flood(event) else None
+        is_gated = sampled < 1.0 or flood is not None
+        is_simple = single is not None and not clocked and not is_gated
         return Route(
             event=event.name,
             type=event,
@@ -175,6 +184,8 @@ class RouteTable:
             priority=priority,
             durable=self._durable(event),
             sampled=sampled,
+            flood=flood,
+            gated=is_gated,
             layout=settings.layout,
             format=single,
             clocked=clocked,
@@ -182,6 +193,11 @@ class RouteTable:
             rare=is_rare,
             waits=is_rare and event.audit is not None and settings.audit_durability == "sync",
         )
+
+    @staticmethod
+    def _may_flood(event: EventType) -> bool:
+        """Starts, ends and what we say ourselves are never held back."""
+        return event.session_level is not SessionLevel.SPAWNS and event.name not in UNCONDITIONAL_EVENTS
 
     def _most_quick(self, line_format: LineFormat, event: str) -> int:
         """How many bytes the fields may have that are not looked at again, and that take no more than a slot."""

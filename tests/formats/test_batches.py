@@ -30,6 +30,8 @@ def make_route(event: str, level: str) -> Route:
         priority=0,
         durable=False,
         sampled=1.0,
+        flood=None,
+        gated=False,
         layout=LAYOUTS["multiplexer"],
         format=None,
         clocked=True,

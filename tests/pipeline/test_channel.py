@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import signal
 import sys
 import threading
 import time
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sessionlog_handlers.levels import LEVELS_BY_RANK
+from sessionlog_handlers.pipeline import channel as module
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.layout import SessionPaths
 from sessionlog_handlers.pipeline.queue import BoundedQueue
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.settings.layouts import LAYOUTS, FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.tables import Flood
 
 SPAWNS, SIGNALS, PROMPTS, FULL = LEVELS_BY_RANK
 
@@ -30,12 +37,19 @@ class Root:
         self.queue.slot_bytes = 0  # so that every entry comes through `put`
         self.entries: list[tuple[Entry, int]] = []
         self.most = most
+        self.losses: Counter[str] = Counter()  # by event, to the flood guard
 
     def refuses(self, channel: Channel, priority: int) -> bool:
         """
         As the real one.
         """
         return self.queue.refuses(priority)
+
+    def flooded(self, channel: Channel, event: str, excess: int) -> None:
+        """
+        As the real one.
+        """
+        self.losses[event] += 1
 
     def put(self, channel: Channel, entry: Entry, size: int) -> bool:
         """
@@ -238,6 +252,107 @@ class TestSampling:
         """
         channel = _channel(sampling={"state_change": 0.5})
         assert sum(channel.accept_record(_record(event="state_change")) for _ in range(10)) == 5
+
+
+class TestFlood:
+    def test_each_event_by_itself(self, monkeypatch):
+        """
+        Beyond the rate an event is only counted until its time is over; bytes, events and records each by their name.
+        """
+        now = [100.0]
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+        channel = _channel(flood=Flood(3, 2.0))
+        for _ in range(2):
+            kept = [
+                sum(channel.accept_bytes(channel.table.event("output"), b"x") for _ in range(10)),
+                sum(channel.accept_event(channel.table.event("error"), {}) for _ in range(4)),
+                sum(
+                    channel.accept_record(_record(level)) for level in (logging.INFO, logging.ERROR, logging.DEBUG, 30)
+                ),
+                sum(channel.accept_record(_record(event="retry")) for _ in range(5)),
+            ]
+            assert kept == [3, 3, 3, 3]
+            now[0] += 1.999
+            assert not channel.accept_event(channel.table.event("error"), {})
+            now[0] += 0.001
+        assert channel.root.losses == {"output": 14, "error": 4, "log": 2, "retry": 4}
+        assert len(channel.root.entries) == 24
+
+    def test_who_is_never_held_back(self):
+        """
+        Events at spawns, changes of level and our own lines pass, however many they are.
+        """
+        channel = _channel(flood=Flood(1, 3600.0))
+        for name in ("session_created", "window_closed", "level_change", "log_dropped", "log_degraded"):
+            assert all(channel.accept_event(channel.table.event(name), {}) for _ in range(5))
+        assert not channel.root.losses
+
+    def test_after_sampling(self):
+        """
+        What sampling leaves out does not count for the rate.
+        """
+        channel = _channel(sampling={"output": 0.1}, flood=Flood(10, 3600.0))
+        assert sum(channel.accept_bytes(channel.table.event("output"), b"x") for _ in range(200)) == 10
+        assert channel.root.losses == {"output": 10}
+        assert channel.take_left_out() == {"output": 180}
+
+    @given(st.lists(st.tuples(st.sampled_from(["output", "error", "log"]), st.floats(0, 0.5)), max_size=60))
+    def test_sent_is_admitted_and_counted(self, sent):
+        """
+        Whatever comes at whatever times, each event is either admitted or counted.
+        """
+        now = [0.0]
+        channel = _channel(flood=Flood(2, 0.7))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "monotonic", lambda: now[0])
+            for event, gap in sent:
+                now[0] += gap
+                if event == "log":
+                    channel.accept_record(_record())
+                else:
+                    channel.accept_event(channel.table.event(event), {})
+        for event in ("output", "error", "log"):
+            admitted = sum(entry.route.event == event for entry, _ in channel.root.entries)
+            assert admitted + channel.root.losses[event] == sum(name == event for name, _ in sent)
+
+    @pytest.mark.filterwarnings("ignore::sessionlog_handlers.SessionLogWarning")
+    def test_many_names(self, monkeypatch):
+        """
+        Very many event names share one guard, so a session's memory is bounded; they are counted without a name.
+        """
+        monkeypatch.setattr(module, "MOST_GUARDS", 4)
+        channel = _channel(flood=Flood(2, 3600.0))
+        for number in range(20):
+            channel.accept_event(channel.table.event(f"unheard_{number}"), {})
+        assert len(channel._guards) == 5
+        assert len(channel.root.entries) == 4 + 2
+        assert channel.root.losses == {"": 14}
+
+    def test_forked_child(self):
+        """
+        In a child that was forked while a thread held a guard's lock, nothing hangs.
+        """
+        channel = _channel(flood=Flood(1, 3600.0))
+        route = channel.table.event("error")
+        channel.accept_event(route, {})
+        inside, gate = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with channel._guards["error"]._lock:
+                inside.set()
+                gate.wait(10)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        inside.wait(10)
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            channel.after_fork()
+            os._exit(not channel.accept_event(route, {}))
+        gate.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class TestLevelChanges:

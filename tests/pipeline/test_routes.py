@@ -17,6 +17,7 @@ from sessionlog_handlers.pipeline.routes import (
 )
 from sessionlog_handlers.settings.layouts import LAYOUTS
 from sessionlog_handlers.settings.model import Settings
+from sessionlog_handlers.settings.tables import Flood
 
 LOG, USER, SYSTEM = range(3)  # the multiplexer's files
 SPAWNS, SIGNALS, PROMPTS, FULL = LEVELS_BY_RANK
@@ -204,6 +205,21 @@ class TestTables:
         table = Plan(Settings(sampling={"output": 0.25})).table(FULL, 0)
         assert table.event("output").sampled == 0.25
         assert table.event("input").sampled == 1.0
+
+    def test_gates(self):
+        """
+        What is sampled or guarded against floods has a gate, and no event with a gate takes the quick way.
+        """
+        flood = Flood(10)
+        table = Plan(Settings(sampling={"output": 0.25}, flood=flood)).table(FULL, 0)
+        for name in ("session_start", "window_closed", "level_change", "log_dropped"):
+            route = table.event(name)
+            assert (route.flood, route.gated) == (None, False)
+            assert route.quick > 0
+        for route in (table.event("output"), table.event("error"), table.record(logging.INFO)):
+            assert (route.flood, route.gated, route.quick) == (flood, True, 0)
+        table = Plan(Settings(sampling={"output": 0.25})).table(FULL, 0)
+        assert [table.event(name).gated for name in ("output", "input")] == [True, False]
 
     @pytest.mark.parametrize(("durability", "audited"), [("none", False), ("interval", True), ("sync", True)])
     def test_durability(self, durability, audited):
