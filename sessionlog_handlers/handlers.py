@@ -151,5 +151,7 @@ class SessionHandler(TakesEvents, logging.Handler):
     def stats(self) -> dict[str, Any]:
         """
         Counters of the root since the process began: ``accepted = written + dropped + pending``.
+
+        Sizes are bytes, ``last_error_at`` is UTC in ISO 8601. Each counter is told in `docs/queue.md`.
         """
         return self.root.stats()

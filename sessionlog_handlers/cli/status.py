@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +91,16 @@ def _process_lines(process: ProcessInfo, in_color: bool) -> list[str]:
         f"  accepted: {_count(stats, 'accepted')}, written: {_count(stats, 'written')}, "
         f"pending: {_count(stats, 'pending')}",
         f"  dropped: {_dropped(stats)}",
-        f"  open files: {_count(stats, 'open_files')}",
-        f"  errors: {_count(stats, 'errors')}",
+        f"  queue: {_count(stats, 'queue_depth')}, batches: {_count(stats, 'batches')}, "
+        f"rotations: {_count(stats, 'rotations')}, open files: {_count(stats, 'open_files')}",
+        f"  disk: {_size(stats, 'disk_free')} free",
     ]
+    if stats.get("mark"):
+        mark = f"  mark: {_count(stats, 'mark')}"
+        lines.append(click.style(mark, fg="yellow" if stats["mark"] == "warn" else "red") if in_color else mark)
+    lines.append(f"  errors: {_count(stats, 'errors')}")
     if stats.get("last_error"):
-        error = f"  last error: {cell(stats['last_error'], 1000)}"
+        error = f"  last error: {cell(stats['last_error'], 1000)}{_age(stats)}"
         lines.append(click.style(error, fg="red") if in_color else error)
     return lines
 
@@ -112,3 +118,21 @@ def _dropped(stats: Mapping[str, Any]) -> str:
     if not isinstance(dropped, dict) or not dropped:
         return "0"
     return ", ".join(f"{cell(count)} ({cell(reason)})" for reason, count in sorted(dropped.items()))
+
+
+def _size(stats: Mapping[str, Any], name: str) -> str:
+    from sessionlog_handlers.cli.output import human_size
+
+    size = stats.get(name)
+    return human_size(size) if isinstance(size, int) and size >= 0 else "?"
+
+
+def _age(stats: Mapping[str, Any]) -> str:
+    from sessionlog_handlers.cli.output import human_duration
+    from sessionlog_handlers.formats.timestamps import parse_timestamp
+
+    try:
+        at = parse_timestamp(stats["last_error_at"])
+    except (KeyError, TypeError, ValueError, AttributeError):  # another version's lease
+        return ""
+    return f" ({human_duration(max(time.time() - at, 0.0))} ago)"

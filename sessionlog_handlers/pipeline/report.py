@@ -32,6 +32,7 @@ class Reporter:
         self._told: dict[str, float] = {}
         self.errors = 0
         self.last_error: str | None = None
+        self.last_error_at: float | None = None  # seconds since the epoch
 
     def report(self, key: str, message: str) -> None:
         """
@@ -43,7 +44,7 @@ class Reporter:
             message: One sentence.
         """
         self.errors += 1
-        self.last_error = message
+        self.last_error, self.last_error_at = message, time.time()
         now = time.monotonic()
         if now - self._told.get(key, -EPISODE) < EPISODE:
             return

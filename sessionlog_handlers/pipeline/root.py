@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
+from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, StartCommand
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
@@ -355,7 +356,7 @@ class SessionRoot(OpenSessions):
 
     def stats(self) -> dict[str, Any]:
         """
-        Counters since this process began: ``accepted = written + dropped + pending``.
+        Counters since this process began: ``accepted = written + dropped + pending``. `docs/queue.md` tells each.
         """
         shared = self.shared
         with self.lock:
@@ -363,11 +364,13 @@ class SessionRoot(OpenSessions):
         queued, taken = self._count_unwritten()
         written, dropped = shared.written, dict(self.losses.by_reason)
         pending = queued + taken - written - shared.lost
+        last_error_at = self.reporter.last_error_at
         return {
             "accepted": written + sum(dropped.values()) + pending,
             "written": written,
             "dropped": dropped,
             "pending": pending,
+            "queue_depth": queued,
             "lines_lost": self.losses.lines,
             "unrouted": self.unrouted,
             "sessions": len(self.sessions),
@@ -380,4 +383,5 @@ class SessionRoot(OpenSessions):
             "syncs": self.syncer.syncs,
             "errors": self.reporter.errors,
             "last_error": self.reporter.last_error,
+            "last_error_at": None if last_error_at is None else format_ms(last_error_at),
         }

@@ -335,6 +335,8 @@ class Router:
         for files in {**self._troubled, **self._touched}:
             before = self.shared.losses.lines
             entries = files.trim(files.held)
+            if files.unsaid:
+                self.shared.losses.count_lines(files.channel, files.unsaid)
             lines = self.shared.losses.lines - before
             self.shared.reporter.report(
                 f"lost {files.channel.id}",

@@ -55,6 +55,7 @@ class SessionFiles(SessionLines):
         "_inherited",
         "_retry",
         "_start",
+        "_unlocked",
         "after",
         "claimed",
         "dropped",
@@ -79,6 +80,7 @@ class SessionFiles(SessionLines):
         self._inherited = inherited
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
+        self._unlocked = False  # its last write was made without its lock
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
         self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
@@ -125,6 +127,13 @@ class SessionFiles(SessionLines):
         """Whether a line of our own can be added: it runs, and its files can be written."""
         return bool(self.claimed) and not self.retry_at and self.end is None and not self.is_over
 
+    @property
+    def unsaid(self) -> int:
+        """How many of its start and its end are no lines yet, since its place on the disk could not be had."""
+        if self.claimed or self._inherited:
+            return 0
+        return 1 if self.end is None else 2
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> Outcome:
@@ -136,7 +145,7 @@ class SessionFiles(SessionLines):
             return Outcome.OVER  # a parent's session in which this process had nothing to say
         lock = self.lock
         locked = lock.acquire()
-        self._shared.unlocked += not locked
+        self._note_lock(locked)
         try:
             outcome = self._write(locked)
         except Exception as error:
@@ -147,6 +156,14 @@ class SessionFiles(SessionLines):
                 lock.release()
         self.trouble, self.retry_at, self._retry = None, 0.0, FIRST_RETRY
         return outcome
+
+    def _note_lock(self, locked: bool) -> None:
+        """Count a write without the lock, and say so in the log, once until the lock is to be had again."""
+        if not locked:
+            self._shared.unlocked += 1
+            if not self._unlocked and self.end is None:
+                self.say("log_degraded", {"reason": "lock"})
+        self._unlocked = not locked
 
     def put_off(self, error: BaseException) -> None:
         """

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from helpers import wait_until
+
+from sessionlog_handlers import SessionHandler, start_session
 
 
 class TestStatus:
@@ -30,6 +33,31 @@ class TestStatus:
         assert f"pid: {app.process.pid}" in lines
         assert any(line.startswith(f"process {other.process.pid} on ") for line in lines)
         assert lines.count("dropped: 0") == 2
+        queues = [line for line in lines if line.startswith("queue: ")]
+        assert len(queues) == 2
+        assert re.fullmatch(r"queue: 0, batches: [1-9]\d*, rotations: 0, open files: \d+", queues[0])
+        assert sum(re.fullmatch(r"disk: [\d.]+ [KMGT]?B free", line) is not None for line in lines) == 2
+        assert not any(line.startswith(("mark", "last error")) for line in lines)
+
+    def test_mark_and_last_error(self, sessionlog, tmp_path):
+        """
+        A mark in force stands out, yellow for `warn` and else red, and the last error has its age.
+        """
+        for mark, code in (("warn", "33"), ("suspend", "31")):
+            root = tmp_path / mark
+            handler = SessionHandler(root, marks={mark: "100%"}, linger=0)
+            with start_session("abc"):
+                wait_until(lambda root=root: "mark: " in sessionlog("status", "--dir", root).out)
+                assert f"  mark: {mark}\n" in sessionlog("status", "--dir", root).out
+                assert (
+                    f"\x1b[{code}m  mark: {mark}\x1b[0m\n" in sessionlog("status", "--color=always", "--dir", root).out
+                )
+                out = sessionlog("status", "--dir", root).out
+                assert re.search(rf"last error: .* less than the mark {mark}; .* \([\d.]+m?s ago\)\n", out)
+                stats = json.loads(sessionlog("status", "--json", "--dir", root).out)["processes"][0]["stats"]
+                assert stats["mark"] == mark
+                assert set(stats) == set(handler.stats())
+            handler.close()
 
     def test_json(self, sessionlog, tmp_path, start_app):
         """
@@ -63,7 +91,7 @@ class TestStatus:
         def found():
             lease.write_text(
                 '{"pid": "x", "host": "\\u001b[2J", "stats": {"last_error": "\\u001b[2J", "dropped": {"\\u001b": 1}, '
-                '"written": "\\u001b[2J"}}'
+                '"written": "\\u001b[2J", "mark": "\\u001b[2J", "disk_free": "\\u001b", "last_error_at": []}}'
             )
             outcome = sessionlog("status", "--dir", tmp_path)
             assert "\x1b" not in outcome.out

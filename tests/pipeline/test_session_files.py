@@ -238,20 +238,30 @@ class TestTrouble:
         session.event("completion")
         handler.root.finish("exit")
         assert handler.stats()["dropped"] == {"write_error": 1}
+        assert handler.stats()["lines_lost"] == 2  # its start and its end
         assert handler.stats()["pending"] == 0
         assert "session 'abc' could not be written to its end; entries lost: 1," in capfd.readouterr().err
 
     def test_held_lock(self, handler, tmp_path, monkeypatch):
         """
-        While another process sits on the lock, lines are appended without it, without rotation, and that is counted.
+        While another process sits on the lock, lines are appended without it, without rotation; that is counted, and
+        told once until the lock is to be had again.
         """
         session = start_session("abc")
         handler.flush()
-        monkeypatch.setattr(FileLock, "acquire", lambda self, timeout=0: False)
-        session.event("completion")
-        handler.flush()
-        assert handler.stats()["unlocked"] == 1
-        assert _lines(tmp_path)[-1]["event"] == "completion"
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(FileLock, "acquire", lambda self, timeout=0: False)
+                for _ in range(2):
+                    session.event("completion")
+                    handler.flush()
+            session.event("completion")
+            handler.flush()
+        assert handler.stats()["unlocked"] == 4
+        once = ["completion", "log_degraded", "completion", "completion"]
+        assert [line["event"] for line in _lines(tmp_path)[1:]] == once * 2
+        told = [line["data"] for line in _lines(tmp_path) if line["event"] == "log_degraded"]
+        assert told == [{"reason": "lock"}] * 2
 
 
 class TestEnd:
