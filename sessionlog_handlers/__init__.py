@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sessionlog_handlers.levels import SIGNALS as SIGNALS
     from sessionlog_handlers.levels import SPAWNS as SPAWNS
     from sessionlog_handlers.levels import SessionLevel as SessionLevel
+    from sessionlog_handlers.pipeline.marks import DiskMark as DiskMark
     from sessionlog_handlers.queueing import BatchingQueueListener as BatchingQueueListener
     from sessionlog_handlers.queueing import BoundedQueueHandler as BoundedQueueHandler
     from sessionlog_handlers.reading.exporters import register_exporter as register_exporter
@@ -61,6 +62,7 @@ _MODULE_OF = {
     "BatchingQueueListener": "queueing",
     "BoundedQueueHandler": "queueing",
     "ConfigurationError": "exceptions",
+    "DiskMark": "pipeline.marks",
     "EventLineFormatter": "formats.formatters",
     "EventType": "events",
     "FULL": "levels",

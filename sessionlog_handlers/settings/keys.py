@@ -372,13 +372,19 @@ DISK_KEYS = (
         {},
         "Free space of the disk at which an action begins: `warn`, `shed`, `suspend` to a size or `5%`.",
     ),
-    Key("on_mark", _or_none(parse_hook), "command, or callable", None, "What is called when a mark is passed."),
+    Key(
+        "on_mark",
+        _or_none(parse_hook),
+        "command, or callable",
+        None,
+        "What is called when a mark is passed, and when it is over.",
+    ),
     Key(
         "flood",
         _or_none(parse_flood),
         "mapping",
         None,
-        "Rate of one event in a session above which it is only counted: `{rate, per}`.",
+        "How many events of one name a session may log in a time, the rest is only counted: `{rate: 1000, per: 1s}`.",
     ),
 )
 

@@ -14,6 +14,7 @@ import sessionlog_handlers
 from sessionlog_handlers import (
     FULL,
     ConfigurationError,
+    DiskMark,
     EventType,
     JsonLinesFormatter,
     Line,
@@ -55,6 +56,15 @@ def set_up_and_follow(path: Path) -> int:
     following = watch(str(path))
     following.stop()
     return following.reloads + following.errors
+
+
+def on_mark(mark: DiskMark) -> None:
+    if mark.passed:
+        logger.error("%s: %s, %.0f %% are free", mark.directory, mark.name, 100 * mark.free / mark.total)
+
+
+def watch_the_disk(directory: Path) -> logging.Handler:
+    return SessionHandler(directory, marks={"warn": "1 GB", "suspend": "1%"}, on_mark=on_mark, flood={"rate": 1000})
 
 
 def build_by_hand(directory: Path) -> logging.Handler:
