@@ -440,6 +440,31 @@ class TestRefusing:
         told = [line["event"] for line in log_lines(tmp_path) if line.get("pid")]
         assert sorted(told) == ["client_attached", "log_dropped"]
 
+    def test_forked_while_somebody_looks(self, tmp_path, disk):
+        """
+        A child that was forked while a thread was looking at the disk looks for itself.
+        """
+        marks = make_marks()
+        inside, gate = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with marks._lock:
+                inside.set()
+                gate.wait(10)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        inside.wait(10)
+        disk.free = 999
+        child = os.fork()
+        if not child:
+            marks.reset()
+            marks.look()
+            os._exit(marks.in_force != "warn")
+        gate.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -448,7 +473,7 @@ def small_disk(tmp_path):
     mount.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], check=True)
     yield mount
-    subprocess.run(["umount", mount], check=True)
+    subprocess.run(["umount", "--lazy", mount], check=True)  # after a failure, files are still open there
 
 
 @pytest.mark.root
@@ -511,6 +536,21 @@ class TestSmallDisk:
         assert [name for line in lines for name in names if f"the mark {name} is over" in line] == names[::-1]
         assert len(lines) == 6
         assert any(line["data"].get("last") for line in log_lines(small_disk / "logs"))
+
+    def test_nobody_writes(self, small_disk):
+        """
+        While a session is open and nothing is logged, a disk that others fill, and make room on, is seen as well.
+        """
+        handler = self.handler(small_disk)
+        with start_session("s") as session:
+            session.event("completion")
+            assert session.flush()
+            (small_disk / "filler").write_bytes(b"x" * 2_200_000)
+            wait_until(lambda: handler.stats()["mark"] == "warn")
+            (small_disk / "filler").unlink()
+            wait_until(lambda: handler.stats()["mark"] is None)
+        handler.close()
+        assert handler.stats()["dropped"] == {}
 
     def test_what_is_lost_is_told(self, small_disk):
         """

@@ -300,6 +300,19 @@ class TestBar:
         assert all(queue.put("x", priority, 1) for priority in range(SHED_LAST + 1))
         assert time.monotonic() - begin < 10
 
+    @watchdog(30)
+    def test_full_queue(self):
+        """
+        What is below the bar does not wait, also where the queue is full and everything else waits for room.
+        """
+        queue = BoundedQueue(16, 16_000, "wait")
+        queue.attend(0)
+        while queue.room[SHED_SIGNALS] > len(queue.items):
+            queue.put("x", SHED_SIGNALS, 1)
+        queue.refuse_below(SHED_LAST)
+        assert not queue.put("x", SHED_SIGNALS, 1)
+        assert not queue.put("x", SHED_FULL, 100_000)
+
     def test_commands_and_what_is_queued(self):
         """
         Commands pass, and what was queued before stays.
