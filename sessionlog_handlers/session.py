@@ -8,6 +8,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from time import time
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -208,7 +209,7 @@ class Session(Channel):
                 return  # before a traceback is made for nothing
             exc = None
             if isinstance(error, BaseException):
-                exc = _traceback_of(error)
+                exc = partial(_traceback_of, error)
                 data["type"] = type(error).__name__
             data["error"] = text_of(error)
             if not self.accept_event(route, data, exc):

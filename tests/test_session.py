@@ -1127,6 +1127,7 @@ class TestFlood:
         stats = handler.stats()
         assert (stats["written"], stats["dropped"]) == (80, {"flood": 720})
         assert stats["accepted"] == 800
+        assert stats["errors"] == 8  # one a session and event, not one for each that is held back
         (line,) = capsys.readouterr().err.splitlines()
         assert "session 'abc' logs 'output' faster than 'flood' allows" in line
 
@@ -1186,6 +1187,18 @@ class TestFlood:
         numbers = [line["data"]["number"] for line in lines_of(logs / "abc") if line["event"] == "state_change"]
         assert numbers == [*range(120)]
         assert handler.stats()["dropped"] == {"flood": 10}
+
+    def test_no_traceback_is_made(self, make, monkeypatch):
+        """
+        Of an error that is only counted, no traceback is made.
+        """
+        made = []
+        monkeypatch.setattr("sessionlog_handlers.session._traceback_of", lambda error: made.append(error) or "text")
+        make(flood={"rate": 3, "per": "1h"})
+        with start_session("abc") as session:
+            for _ in range(10):
+                session.error(ValueError("again"))
+        assert len(made) == 3
 
     def test_late(self, make):
         """

@@ -5,7 +5,7 @@ One session on the caller's side: judges what it takes, freezes values, and puts
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from logging import LogRecord
 from time import monotonic, time
@@ -174,15 +174,21 @@ class Channel:
         return self._table.severity
 
     def accept_event(
-        self, route: Route, data: Mapping[str, Any], exc: str | None = None, msg: str | None = None
+        self,
+        route: Route,
+        data: Mapping[str, Any],
+        exc: str | Callable[[], str] | None = None,
+        msg: str | None = None,
     ) -> bool:
         """
-        Take an event of the API. Gives False if it was refused.
+        Take an event of the API. Gives False if it was refused; then no traceback is made, where *exc* would make it.
         """
         root = self.root  # once: it may change meanwhile, and what is frozen for one root is no good for another
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
         if now is None or (now.gated and not self._passes(root, now)) or self._is_refused(root, now):
             return False
+        if callable(exc):
+            exc = exc()
         if now.format is None:
             return self._accept_in_all(root, now, (now.event, data, msg, None, exc), time())
         encoded, tail = now.format.fields(now.event, data, msg, None, exc)

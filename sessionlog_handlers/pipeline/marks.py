@@ -110,7 +110,7 @@ class DiskMarks:
         """
         self.on_mark: Hook | None = settings.on_mark
         self._run_hook = _load_hooks() if settings.on_mark is not None else None
-        place = os.path.dirname(settings.single_file) if settings.single_file else self._directory
+        place = os.path.dirname(os.path.abspath(settings.single_file)) if settings.single_file else self._directory
         marks = tuple((name, settings.marks[name]) for name in MARKS if name in settings.marks)
         with self._lock:
             self._place = place

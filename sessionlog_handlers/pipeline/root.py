@@ -244,6 +244,8 @@ class SessionRoot(OpenSessions):
     def _count_refused(self, channel: Channel, priority: int) -> None:
         if priority < self.queue.bar:
             self.losses.count(channel, "disk_low")  # stderr has heard of the mark
+            if not self._live:  # after `close`, or in a forked child, nobody looks whether there is room again
+                self._revive()
             return
         self.losses.count(channel, "queue_full")
         self.reporter.report("queue_full", f"the queue of {self.directory} is full; entries are left out and counted")

@@ -552,6 +552,27 @@ class TestSmallDisk:
         handler.close()
         assert handler.stats()["dropped"] == {}
 
+    def test_room_again_after_a_close(self, small_disk):
+        """
+        Another library's `dictConfig` closes the handler while the disk is full: room is seen all the same.
+        """
+        logger = logging.Logger("app", 1)
+        handler = self.handler(small_disk)
+        logger.addHandler(handler)
+        with start_session("s"):
+            logger.warning("first")
+            (small_disk / "filler").write_bytes(b"x" * 4_000_000)
+            wait_until(lambda: handler.stats()["mark"] == "suspend")
+            handler.close()
+            (small_disk / "filler").unlink()
+
+            def lands() -> bool:
+                logger.warning("again")
+                return any(line.get("msg") == "again" for line in log_lines(small_disk / "logs"))
+
+            wait_until(lands)
+        handler.close()
+
     def test_what_is_lost_is_told(self, small_disk):
         """
         Of all that was sent on a disk that gets full, each event is in the log or counted there.
