@@ -53,9 +53,9 @@ class SessionFiles(SessionLines):
     __slots__ = (
         "_begin",
         "_inherited",
+        "_lock_news",
         "_retry",
         "_start",
-        "_unlocked",
         "after",
         "claimed",
         "dropped",
@@ -80,7 +80,7 @@ class SessionFiles(SessionLines):
         self._inherited = inherited
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
-        self._unlocked = False  # its last write was made without its lock
+        self._lock_news: bool | None = None  # True: a write went without the lock; False: and that was said
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
         self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
@@ -143,9 +143,12 @@ class SessionFiles(SessionLines):
         self.last_used = time.monotonic()
         if self._inherited and self.end is not None and not self.claimed and not self.entries:
             return Outcome.OVER  # a parent's session in which this process had nothing to say
+        if self._lock_news and self.end is None:
+            self.say("log_degraded", {"reason": "lock"})
+            self._lock_news = False
         lock = self.lock
         locked = lock.acquire()
-        self._note_lock(locked)
+        self._shared.unlocked += not locked
         try:
             outcome = self._write(locked)
         except Exception as error:
@@ -155,15 +158,15 @@ class SessionFiles(SessionLines):
             if locked:
                 lock.release()
         self.trouble, self.retry_at, self._retry = None, 0.0, FIRST_RETRY
+        self._note_lock(locked)
         return outcome
 
     def _note_lock(self, locked: bool) -> None:
-        """Count a write without the lock, and say so in the log, once until the lock is to be had again."""
-        if not locked:
-            self._shared.unlocked += 1
-            if not self._unlocked and self.end is None:
-                self.say("log_degraded", {"reason": "lock"})
-        self._unlocked = not locked
+        """Let the next write say that this one was made without the lock, once until the lock is to be had again."""
+        if not locked and self._lock_news is None:
+            self._lock_news = True
+        elif locked and self._lock_news is False:
+            self._lock_news = None
 
     def put_off(self, error: BaseException) -> None:
         """

@@ -258,7 +258,7 @@ class TestTrouble:
             session.event("completion")
             handler.flush()
         assert handler.stats()["unlocked"] == 4
-        once = ["completion", "log_degraded", "completion", "completion"]
+        once = ["completion", "completion", "log_degraded", "completion"]
         assert [line["event"] for line in _lines(tmp_path)[1:]] == once * 2
         told = [line["data"] for line in _lines(tmp_path) if line["event"] == "log_degraded"]
         assert told == [{"reason": "lock"}] * 2
