@@ -5,24 +5,21 @@ Taking a session's place on the disk: a new one, one that goes on, one that anot
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sessionlog_handlers.exceptions import InvalidLineError
-from sessionlog_handlers.formats.line import Line, LineFormat
+from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.compression import adopt_compressed
-from sessionlog_handlers.pipeline.files import is_missing, make_directory, make_root, open_regular
+from sessionlog_handlers.pipeline.files import make_directory, make_root
 from sessionlog_handlers.pipeline.layout import directory_name
-from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.leases import is_alive, living
+from sessionlog_handlers.pipeline.log_ends import CHUNK
 from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata
+from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of, last_number, last_of, rebuild
+from sessionlog_handlers.pipeline.recovery import is_broken, set_aside, settle_directory
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room
 from sessionlog_handlers.pipeline.shared import Shared
-
-CHUNK = 64 * 1024  # bytes of a log's end that are read at a time
-TAIL = 1024 * 1024  # bytes of a log's end in which a line is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,8 @@ class Claim:
         seq: The number of the last line that is already there: of the owner's if this process is it, else of its own.
 
         crashed: What is to be said of a process that ended without ending the session.
+
+        rebuilt: Its metadata, made anew from its lines because there is none, or none that can be made sense of.
     """
 
     owner: bool
@@ -50,6 +49,7 @@ class Claim:
     refused: bool = False
     seq: int = 0
     crashed: dict[str, Any] | None = None
+    rebuilt: Metadata | None = None
 
 
 def claim(channel: Channel, shared: Shared) -> Claim:
@@ -68,17 +68,24 @@ def claim(channel: Channel, shared: Shared) -> Claim:
     shared.take_lease()
     if _make_directories(channel, shared):
         return Claim(owner=True)
-    metadata = load_metadata(channel.paths.metadata)
-    if metadata is not None and metadata.session != channel.id and metadata.session:
+    metadata, logs = load_metadata(channel.paths.metadata), _logs(channel, shared)
+    if _is_anothers(channel, metadata, logs):
         # A file system that folds case, or a directory that somebody renamed: the second comer takes another name.
         channel.paths.name = directory_name(channel.id, distinct=True)
         if _make_directories(channel, shared):
             return Claim(owner=True)
-        metadata = load_metadata(channel.paths.metadata)
+        metadata, logs = load_metadata(channel.paths.metadata), _logs(channel, shared)
     if metadata is None:
-        resumed = _last_line(channel, shared) is not None
-        return Claim(owner=True, resumed=resumed, seq=_last_number(channel, shared) if resumed else 0)
-    return _judge(channel, shared, metadata)
+        return _go_on_without(channel, shared, logs)
+    return _judge(channel, shared, metadata, logs)
+
+
+def _logs(channel: Channel, shared: Shared) -> list[LogFile]:
+    names, formats = channel.paths.relative_files(), shared.plan.formats
+    return [
+        LogFile(channel.paths.file(index), name, formats[shared.plan.format_of_file[index]])
+        for index, name in enumerate(names)
+    ]
 
 
 def _make_directories(channel: Channel, shared: Shared) -> bool:
@@ -88,34 +95,69 @@ def _make_directories(channel: Channel, shared: Shared) -> bool:
     return new == directories
 
 
-def _judge(channel: Channel, shared: Shared, metadata: Metadata) -> Claim:
+def _is_anothers(channel: Channel, metadata: Metadata | None, logs: list[LogFile]) -> bool:
+    """Whether the place belongs to another id: by its metadata, or where that is lost, by its lines."""
+    if metadata is not None:
+        return metadata.session not in ("", channel.id)
+    first = first_of(logs)
+    if first is None or first.session in ("", channel.id):
+        return False
+    return directory_name(first.session).casefold() == channel.paths.name.casefold()
+
+
+def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile]) -> Claim:
+    """The metadata was lost, or can't be made sense of. What the lines tell is made of it again."""
+    rebuilt = rebuild(channel.id, logs)
+    found = Claim(owner=True) if rebuilt is None else _judge(channel, shared, rebuilt, logs)
+    if found.refused:
+        return found
+    if is_broken(channel.paths.metadata):
+        set_aside(channel.paths.metadata)
+    if rebuilt is None:
+        return found
+    # With metadata only crashed sessions are without an end. Without it, this one may be a living process's.
+    others = living(shared.lease.directory, but=shared.own_leases)
+    return replace(found, rebuilt=rebuilt, crashed=None if any(others) else found.crashed)
+
+
+def _judge(channel: Channel, shared: Shared, metadata: Metadata, logs: list[LogFile]) -> Claim:
     known = {metadata.owner, *metadata.writers} - {""}
     ours = known & shared.own_leases
     if metadata.state == "running":
         if ours and metadata.owner in ours:
-            return Claim(owner=True, goes_on=True, seq=_owners_number(channel, shared, metadata))
+            return Claim(owner=True, goes_on=True, seq=_owners_number(metadata, logs))
         leases = shared.lease.directory
         if any(is_alive(leases, name) for name in known - ours):
-            return Claim(owner=False, goes_on=True, seq=_last_number(channel, shared, os.getpid(), CHUNK))
+            return Claim(owner=False, goes_on=True, seq=last_number(logs, os.getpid(), CHUNK))
         if metadata.owner in shared.inherited_leases:
             # A daemon's parent has left, as it should.
-            return Claim(owner=True, goes_on=True, seq=_owners_number(channel, shared, metadata))
+            return Claim(owner=True, goes_on=True, seq=_owners_number(metadata, logs))
     elif metadata.state == "ended" and channel.implicit and (metadata.final or not metadata.implicit):
         return Claim(owner=False, refused=True)
-    _adopt(channel, shared)
-    seq = _owners_number(channel, shared, metadata)
-    crashed = None
-    if metadata.state == "running":
-        crashed = {"pid": metadata.pid, "started": metadata.start}
-        last = _last_line(channel, shared)
-        if last is not None:
-            crashed["last_line"] = last.time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-    return Claim(owner=True, resumed=True, seq=seq, crashed=crashed)
+    _settle(channel, shared)
+    crashed = None if metadata.state == "ended" else _tell_crash(metadata, logs)
+    return Claim(owner=True, resumed=True, seq=_owners_number(metadata, logs), crashed=crashed)
 
 
-def _adopt(channel: Channel, shared: Shared) -> None:
-    """Files that were compressed at the session's end become old files of the one that goes on."""
-    for path in channel.paths.files():
+def _tell_crash(metadata: Metadata, logs: list[LogFile]) -> dict[str, Any]:
+    """What ``session_crashed`` says: also if `sessionlog doctor` has found it out before, since no line says so yet."""
+    said: dict[str, Any] = {"pid": metadata.pid} if metadata.pid else {}
+    said["started"] = metadata.start
+    last = last_of(logs)
+    return {**said, "last_line": format_ms(last.ts)} if last else said
+
+
+def _settle(channel: Channel, shared: Shared) -> None:
+    """
+    Settle what killed processes left. And files that were compressed at the session's end become old files of the one
+    that goes on.
+    """
+    paths = channel.paths
+    names, metadata = [os.path.basename(path) for path in paths.files()], os.path.basename(paths.metadata)
+    for directory in paths.directories():
+        if directory != paths.root:  # in a flat layout that one has the logs of all sessions
+            settle_directory(directory, names, metadata)
+    for path in paths.files():
         if os.path.lexists(path + GZIP_SUFFIX) and not os.path.lexists(path):
 
             def slot_name(slot: int, path: str = path) -> str:
@@ -125,55 +167,6 @@ def _adopt(channel: Channel, shared: Shared) -> None:
             adopt_compressed(path, slot_name)
 
 
-def _owners_number(channel: Channel, shared: Shared, metadata: Metadata) -> int:
+def _owners_number(metadata: Metadata, logs: list[LogFile]) -> int:
     """The number of the owner's last line. Metadata is some seconds old where the owner had no time to end."""
-    return max(metadata.seq, _last_number(channel, shared))
-
-
-def _last_number(channel: Channel, shared: Shared, pid: int | None = None, most: int = TAIL) -> int:
-    """
-    The number of the last line of one process, None being the owner, in any of the session's files.
-
-    An audit file may have the last one, if the level kept it out of the log. And a file may just have been rotated.
-    """
-    found = 0
-    for index, path in enumerate(channel.paths.files()):
-        for name in (path, f"{path}.1"):
-            lines = _newest_first(name, _format(shared, index), most)
-            last = next((line for line in lines if line.pid == pid), None)
-            if last is not None:
-                found = max(found, last.seq or 0)
-                break
-    return found
-
-
-def _last_line(channel: Channel, shared: Shared) -> Line | None:
-    """The last whole line of the session's log, if there is one."""
-    return next(_newest_first(channel.paths.log, _format(shared, 0)), None)
-
-
-def _format(shared: Shared, index: int) -> LineFormat:
-    return shared.plan.formats[shared.plan.format_of_file[index]]
-
-
-def _newest_first(path: str, log_format: LineFormat, most: int = TAIL) -> Iterator[Line]:
-    """The lines at a file's end, those left out that are none. Not more than *most* bytes are read."""
-    try:
-        descriptor = open_regular(path)
-    except OSError as error:
-        if is_missing(error):
-            return
-        raise
-    with open(descriptor, "rb") as log:
-        start = log.seek(0, os.SEEK_END)
-        end = max(start - most, 0)
-        rest = b""
-        while start > end:
-            begin = max(start - CHUNK, end)
-            log.seek(begin)
-            pieces = (log.read(start - begin) + rest).split(b"\n")
-            rest = pieces.pop(0) if begin else b""
-            for raw in filter(None, reversed(pieces)):
-                with suppress(InvalidLineError):
-                    yield log_format.parse(raw)
-            start = begin
+    return max(metadata.seq, last_number(logs))

@@ -5,12 +5,12 @@ What becomes of a log's old files, and of a session's files when it is over. Nev
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 
 from sessionlog_handlers.pipeline.compression import compress_file
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, SessionPaths
 from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.leftovers import remove_leftovers
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import read_metadata
 from sessionlog_handlers.pipeline.rotation import empty_slot
@@ -68,18 +68,8 @@ def _delete(paths: SessionPaths, logs: list[str], settings: Settings) -> None:
             empty_slot(name)
     with suppress(FileNotFoundError):
         os.unlink(paths.metadata)
-    _delete_leftovers(paths.directory, [*logs, paths.metadata])
+    names = [os.path.basename(name) for name in (*logs, paths.metadata)]
+    remove_leftovers(paths.directory, names, orphans=False)
     for directory in sorted(paths.directories(), key=lambda path: path.count(os.sep), reverse=True):
         with suppress(OSError):  # holds something that is not ours
             os.rmdir(directory)
-
-
-def _delete_leftovers(directory: str, names: list[str]) -> None:
-    """Delete what a process left that was killed while it compressed or replaced one of those files."""
-    stems = "|".join(re.escape(os.path.basename(name)) for name in names)
-    leftover = re.compile(rf"\.(?:{stems})(?:\.[0-9]+)?\.[0-9a-f]{{12}}\.tmp")
-    with suppress(FileNotFoundError):
-        for name in os.listdir(directory):
-            if leftover.fullmatch(name):
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(directory, name))

@@ -6,22 +6,18 @@ from __future__ import annotations
 
 import gzip
 import os
-import re
 import shutil
-import stat
-import time
-import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import BinaryIO
 
-from sessionlog_handlers.pipeline.files import open_for_append, open_regular
+from sessionlog_handlers.pipeline.files import open_for_append, open_regular, temporary_name
+from sessionlog_handlers.pipeline.leftovers import log_of, remove_leftovers
 from sessionlog_handlers.pipeline.locks import LOCK_TIMEOUT, FileLock
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, move_slot
 
 COMPRESSION_LEVEL = 6  # zlib's own default: 9 takes three times as long for a few percent
 CHUNK = 256 * 1024  # bytes
-ORPHAN_AGE = 3600.0  # seconds; a copy that nobody has touched for so long was left by a process that was killed
 
 
 def compress_file(
@@ -56,8 +52,9 @@ def compress_file(
         source = open_regular(path)
     except FileNotFoundError:
         return None
-    _remove_orphans(path)
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:12]}.tmp")
+    directory, name = os.path.split(path)
+    remove_leftovers(directory, [log_of(name)])
+    temporary = temporary_name(path)
     with open(source, "rb") as plain:
         before = os.fstat(source)
         try:
@@ -67,22 +64,6 @@ def compress_file(
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-
-
-def _remove_orphans(path: str) -> None:
-    """Remove copies of this log's files that killed processes left. Who lives and loses one keeps its plain file."""
-    directory, name = os.path.split(path)
-    stem = re.escape(re.sub(r"\.[0-9]+$", "", name))
-    orphan = re.compile(rf"\.{stem}(?:\.[0-9]+)?\.[0-9a-f]{{12}}\.tmp")
-    with suppress(OSError), os.scandir(directory or os.curdir) as entries:
-        for entry in entries:
-            if orphan.fullmatch(entry.name):
-                with suppress(OSError):
-                    found = entry.stat(follow_symlinks=False)
-                    # A finished copy has the log's own time already, so the time of its last change counts, too.
-                    age = time.time() - max(found.st_mtime, found.st_ctime)
-                    if stat.S_ISREG(found.st_mode) and age > ORPHAN_AGE:
-                        os.unlink(entry.path)
 
 
 def _write_copy(plain: BinaryIO, temporary: str, mode: int) -> None:

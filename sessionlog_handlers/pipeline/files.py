@@ -155,11 +155,18 @@ def make_root(path: str, mode: int = 0o700) -> None:
         make_directory(path, mode)
 
 
+def temporary_name(path: str) -> str:
+    """
+    A new name beside a file, for what will take its place.
+    """
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:12]}.tmp")
+
+
 def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
     """
     Put *content* in the file's place atomically: a reader sees the old one or the new one, whole.
     """
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, mode)
     try:
         try:
@@ -235,8 +242,13 @@ def load_json(path: str, kind: type[T], *, strict: bool = True) -> T | None:
         raise
     except ValueError:  # a path that no file can have
         return None
-    if content is None:
-        return None
+    return None if content is None else decode_json(content, kind, strict=strict)
+
+
+def decode_json(content: bytes, kind: type[T], *, strict: bool = True) -> T | None:
+    """
+    What a small JSON file of ours holds, or None if it is not what it should be.
+    """
     try:
         try:
             return msgspec.json.decode(content, type=kind, strict=strict)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -153,6 +154,21 @@ def is_alive(directory: str, name: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def living(directory: str, but: Container[str] = ()) -> Iterator[str]:
+    """
+    The names of living processes' leases; none if the folder can't be read.
+
+    Args:
+        directory: A root's folder of leases.
+
+        but: Names that are left out.
+    """
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name not in but and not name.startswith(".") and is_alive(directory, name):
+                yield name
 
 
 def read_lease(directory: str, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from sessionlog_handlers.formats.encoding import encode_object, escape_unsafe
-from sessionlog_handlers.pipeline.files import load_json, read_json, replace_file
+from sessionlog_handlers.pipeline.files import decode_json, load_json, read_json, replace_file
 
 VERSION = 1
 MAX_HISTORY = 1000  # level changes kept; the first ones and the newest matter, a runaway loop does not
@@ -124,12 +124,30 @@ def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
     """
     if len(metadata.level_history) > MAX_HISTORY:
         metadata.level_history[1 : len(metadata.level_history) - MAX_HISTORY + 1] = []
+    content = encode_metadata(metadata)
+    try:
+        content = msgspec.json.format(content, indent=2)
+    except ValueError:  # escaped halves of surrogate pairs
+        content = json.dumps(json.loads(content), indent=2).encode()
+    replace_file(path, content + b"\n", mode)
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """
+    The metadata as JSON on one line.
+    """
     try:
         # All of it is plain: what came from the app was frozen, the rest is ours or was read from JSON.
-        content = msgspec.json.format(escape_unsafe(msgspec.json.encode(metadata)), indent=2)
+        return escape_unsafe(msgspec.json.encode(metadata))
     except (ValueError, TypeError):  # halves of surrogate pairs
-        content = json.dumps(json.loads(encode_object(as_mapping(metadata))), indent=2).encode()
-    replace_file(path, content + b"\n", mode)
+        return json.dumps(json.loads(encode_object(as_mapping(metadata)))).encode()
+
+
+def decode_metadata(content: bytes) -> Metadata | None:
+    """
+    Read it back; None if it is none of ours.
+    """
+    return decode_json(content, Metadata, strict=False)
 
 
 def as_mapping(metadata: Metadata) -> Mapping[str, Any]:

@@ -57,7 +57,7 @@ class SessionInfo:
 
         start: When it began.
 
-        end: When it ended; None while it runs, and if it crashed.
+        end: When it ended; None while it runs. If it crashed, the time of its last line, where somebody has noted it.
 
         reason: Why it ended.
 

@@ -11,7 +11,7 @@ import msgspec
 
 from sessionlog_handlers.pipeline.files import make_directory, read_json, replace_file
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY
-from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.leases import living
 from sessionlog_handlers.pipeline.locks import FileLock
 
 HOME_VARIABLE = "SESSIONLOG_HOME"
@@ -65,9 +65,4 @@ def _forget_oldest(roots: list[str], most: int) -> list[str]:
 
 
 def _is_written_to(root: str) -> bool:
-    leases = os.path.join(root, LEASES_DIRECTORY)
-    try:
-        names = os.listdir(leases)
-    except OSError:
-        return False
-    return any(is_alive(leases, name) for name in names)
+    return any(living(os.path.join(root, LEASES_DIRECTORY)))

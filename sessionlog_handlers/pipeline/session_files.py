@@ -203,6 +203,8 @@ class SessionFiles(SessionLines):
         if first:
             self.seq = found.seq
             self.record.note_begin(resumed=found.resumed)
+        if found.rebuilt is not None:
+            self.record.remember(found.rebuilt)
         # First: until others can know that the session runs here, nothing is written, and the place is looked at anew.
         self._save_metadata(self._shared.lease_name)
         self.claimed = self._shared.lease_name
@@ -240,10 +242,13 @@ class SessionFiles(SessionLines):
         writer = self._shared.open.writer(path)
         if pending.durable:
             self._shared.syncer.expect(path)
+        used, begun = writer.inode, writer.begun
         done = writer.append(pending.lines, rotate=locked, joined=pending.joined)
         if self._shared.marks.watching:
             is_whole = pending.joined and done == len(pending.lines)
             self._shared.marks.wrote(len(pending.joined) if is_whole else sum(map(len, pending.lines[:done])))
+        if used and writer.begun > begun and not writer.rotated:
+            self.record.is_due = True  # somebody took the file away, and with it perhaps the whole directory
         if writer.rotation_error:
             reason = writer.rotation_error.strerror or writer.rotation_error
             message = f"{path}: no new file can be started ({reason}); it grows on"

@@ -10,11 +10,19 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.levels import threshold_name
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.leases import is_alive
-from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write_metadata
+from sessionlog_handlers.pipeline.metadata import (
+    Metadata,
+    decode_metadata,
+    encode_metadata,
+    load_metadata,
+    write_metadata,
+)
 from sessionlog_handlers.pipeline.shared import Shared
 
 REFRESH = 5.0  # seconds between two writes only for the sake of the counters
@@ -64,6 +72,7 @@ class SessionRecord:
         "_begins",
         "_changes",
         "_channel",
+        "_known",
         "_resumed",
         "_rotations",
         "_saved",
@@ -81,6 +90,7 @@ class SessionRecord:
         self._rotations: dict[str, list[int]] = {}  # by file: sizes of the rotated ones
         self._begins = self._resumed = False
         self._saved = 0.0
+        self._known = b""  # the metadata as it was written last, for when somebody deletes the file
         self.is_due = False  # something happened that others should know at once
 
     def takes_turn(self) -> bool:
@@ -99,6 +109,13 @@ class SessionRecord:
         """
         self._begins, self._resumed = True, resumed
         self.is_due = True
+
+    def remember(self, metadata: Metadata) -> None:
+        """
+        Keep in mind what only the file knows: history, rotations, the beginning, other processes.
+        """
+        # Encoded, since of 10,000 sessions each has one. The rest is known anyway.
+        self._known = encode_metadata(structs.replace(metadata, config={}, files=[]))
 
     def note_change(self, change: Mapping[str, Any], created: float) -> None:
         """
@@ -137,6 +154,7 @@ class SessionRecord:
                 metadata.state, metadata.end, metadata.reason = "ended", format_ms(end["created"]), end["reason"]
                 metadata.final = bool(end.get("final", True))
         write_metadata(path, metadata, self._shared.settings.file_mode)
+        self.remember(metadata)
         self._changes, self._rotations, self._begins, self._resumed = [], {}, False, False
         self._saved = time.monotonic()
         self.is_due = False
@@ -150,6 +168,8 @@ class SessionRecord:
         if state.owner:
             metadata.owner, metadata.pid, metadata.seq = state.lease, pid, state.seq
             metadata.state, metadata.end, metadata.reason, metadata.final = "running", None, None, False
+            if self._begins:
+                metadata.config = self._shared.config_summary
         # An older lease of this process went when its handler was closed. The process's number says nothing: in each
         # of two containers it may be 1.
         ours = self._shared.own_leases
@@ -172,13 +192,15 @@ class SessionRecord:
         }
 
     def _fresh(self) -> Metadata:
-        """The metadata of a session that was never on this disk."""
-        return Metadata(
+        """The metadata of a session that was never on this disk, or whose file somebody has deleted or broken."""
+        known = decode_metadata(self._known) or Metadata()
+        return structs.replace(
+            known,
             session=self._channel.id,
-            start=format_ms(self._start),
-            implicit=self._channel.implicit,
-            command=self._begin.get("command"),
-            metadata=dict(self._begin.get("metadata", {})),
+            start=known.start or format_ms(self._start),
+            implicit=known.implicit if self._known else self._channel.implicit,
+            command=known.command or self._begin.get("command"),
+            metadata=known.metadata or dict(self._begin.get("metadata", {})),
             config=self._shared.config_summary,
             files=self._channel.paths.relative_files(),
         )

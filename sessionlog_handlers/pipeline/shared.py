@@ -102,6 +102,8 @@ class Shared:
             **{name: getattr(settings, name) for name in names},
             "audit_durability": settings.audit_durability,
             "sampling": dict(settings.sampling),
+            "file_mode": f"{settings.file_mode:04o}",
+            "directory_mode": f"{settings.directory_mode:04o}",
         }
 
     def lock_for(self, channel: Channel) -> FileLock:

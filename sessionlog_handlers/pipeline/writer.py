@@ -108,6 +108,7 @@ class Writer(ConcurrentRotatingFileHandler):
         self._directory_mode = directory_mode
         self._before_rotation = before_rotation
         self.is_new = False  # the file was empty when it was opened; reset by whoever syncs its directory
+        self.begun = 0  # how often an empty file was opened
         self._end = -1  # the file's size after our last write; another size means that somebody else wrote
         self._identity = (0, 0)  # the device and the inode of the open file
         self._torn = False
@@ -237,6 +238,7 @@ class Writer(ConcurrentRotatingFileHandler):
         self.stream = Descriptor(number)
         self._identity = found.st_dev, found.st_ino
         self.is_new = found.st_size == 0
+        self.begun += self.is_new
         self._end = -1
         return found
 

@@ -89,8 +89,9 @@ class TestResumed:
         _run(handler)
         content = (directory / "session.log").read_bytes().splitlines()
         assert content[2] == b'{"ts":"2026'
-        start = json.loads(content[3])
-        assert (start["seq"], start["data"]["resumed"]) == (43, True)
+        crashed, start = map(json.loads, content[3:5])
+        assert (crashed["event"], crashed["seq"]) == ("session_crashed", 43)  # for its last line is not its end
+        assert (start["seq"], start["data"]["resumed"]) == (44, True)
 
     def test_while_no_descriptor_is_free(self, handler, tmp_path, monkeypatch):
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import run_python
 
-from sessionlog_handlers.pipeline import compression
+from sessionlog_handlers.pipeline import compression, leftovers
 from sessionlog_handlers.pipeline.compression import adopt_compressed, compress_file
 from sessionlog_handlers.pipeline.files import NotRegularError
 from sessionlog_handlers.pipeline.locks import FileLock
@@ -177,7 +177,7 @@ class TestCompressFile:
         """
         program = """
 import os, signal, sys
-from sessionlog_handlers.pipeline import compression
+from sessionlog_handlers.pipeline import compression, leftovers
 from sessionlog_handlers.pipeline.locks import FileLock
 def die(*args, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -214,7 +214,7 @@ compression.compress_file(sys.argv[1], FileLock(sys.argv[1] + ".lock"))
         assert compress_file(str(path), lock)  # a copy that was touched just now may be about to be put in its place
         assert all(leftover.exists() for leftover in (*orphans, *others))
         path.write_bytes(CONTENT)
-        monkeypatch.setattr(compression, "ORPHAN_AGE", -1.0)
+        monkeypatch.setattr(leftovers, "ORPHAN_AGE", -1.0)
         assert compress_file(str(path), lock)
         assert _names(path) == sorted(["a.log.1.gz", link.name, *(other.name for other in others)])
 

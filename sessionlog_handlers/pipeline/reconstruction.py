@@ -1,0 +1,144 @@
+"""
+A session's metadata made anew from the first and the last lines of its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from sessionlog_handlers.formats.archives import archives
+from sessionlog_handlers.formats.line import Line, LineFormat
+from sessionlog_handlers.formats.timestamps import format_ms
+from sessionlog_handlers.pipeline.log_ends import TAIL, first_line, newest_first
+from sessionlog_handlers.pipeline.metadata import Metadata
+from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
+
+
+class LogFile(NamedTuple):
+    """
+    One of a session's files.
+
+    Args:
+        path: Where it is.
+
+        name: Its path below the root.
+
+        format: What its lines are written in.
+    """
+
+    path: str
+    name: str
+    format: LineFormat
+
+
+def rebuild(session: str, logs: Sequence[LogFile]) -> Metadata | None:
+    """
+    Make a session's metadata anew from the first and the last lines of its files; None if they have none.
+
+    Args:
+        session: The id; if empty, that of its first line.
+
+        logs: Its files, its log first.
+
+    Raises:
+        OSError: If one is there and can't be read now.
+    """
+    first = first_of(logs)
+    if first is None:
+        return None
+    begin = first.data if first.event == "session_start" else {}
+    metadata = Metadata(
+        session=session or first.session,
+        start=format_ms(first.ts),
+        implicit=begin.get("implicit") is True,
+        level=begin["level"] if isinstance(begin.get("level"), str) else "",
+        command=begin.get("command") if isinstance(begin.get("command"), str | list) else None,
+        metadata=begin["metadata"] if isinstance(begin.get("metadata"), dict) else {},
+        files=[log.name for log in logs],
+        seq=last_number(logs, packed=True),
+    )
+    close_by_lines(metadata, logs)
+    return metadata
+
+
+def close_by_lines(metadata: Metadata, logs: Sequence[LogFile]) -> None:
+    """
+    Say in the metadata of a session that nobody runs what its last lines say of its end.
+
+    Raises:
+        OSError: If a file is there and can't be read now.
+    """
+    # Of the process that began the session: others may have written after it had ended.
+    own = max(
+        filter(None, (_last_by(log, None, packed=True) for log in logs)),
+        key=lambda line: (line.ts, line.event == "session_end"),
+        default=None,
+    )
+    metadata.writers = {}
+    if own is not None and own.event == "session_end":
+        reason = own.data.get("reason")
+        metadata.state, metadata.end = "ended", format_ms(own.ts)
+        metadata.reason = reason if isinstance(reason, str) else None
+    else:
+        metadata.state = "crashed"
+        last = last_of(logs)
+        metadata.end = format_ms(last.ts) if last else None
+
+
+def first_of(logs: Iterable[LogFile]) -> Line | None:
+    """
+    The first line of all of a session's files. Of those written at the same moment, the one with which it started.
+    """
+    oldest = []
+    for log in logs:
+        names = [*(str(path) for _, path in archives(log.path)), log.path, log.path + GZIP_SUFFIX]
+        line = next((line for name in names if (line := first_line(name, log.format))), None)
+        if line is not None:
+            oldest.append(line)
+    return min(oldest, key=lambda line: (line.ts, line.event != "session_start"), default=None)
+
+
+def last_of(logs: Iterable[LogFile]) -> Line | None:
+    """
+    The last line of all of a session's files.
+
+    Raises:
+        OSError: If one is there and can't be read now.
+    """
+    found = (next(_newest_first(log, TAIL), None) for log in logs)
+    return max(filter(None, found), key=lambda line: line.ts, default=None)
+
+
+def _newest_first(log: LogFile, most: int, *, packed: bool = False) -> Iterator[Line]:
+    # A rotation may have moved the log away just before the crash.
+    for name in (log.path, f"{log.path}.1"):
+        yield from newest_first(name, log.format, most)
+        if packed:
+            yield from newest_first(name + GZIP_SUFFIX, log.format, most)
+
+
+def last_number(logs: Iterable[LogFile], pid: int | None = None, most: int = TAIL, *, packed: bool = False) -> int:
+    """
+    The number of the last line of one process, None being the owner, in any of a session's files.
+
+    An audit file may have the last one, if the level kept it out of the log. And a file may just have been rotated.
+
+    Args:
+        logs: The session's files.
+
+        pid: The process.
+
+        most: How many bytes of each file's end are looked at.
+
+        packed: Whether compressed files are looked at, too. They have to be read whole.
+
+    Raises:
+        OSError: If one is there and can't be read now.
+    """
+    found = (_last_by(log, pid, most, packed=packed) for log in logs)
+    return max((line.seq or 0 for line in found if line), default=0)
+
+
+def _last_by(log: LogFile, pid: int | None, most: int = TAIL, *, packed: bool = False) -> Line | None:
+    return next((line for line in _newest_first(log, most, packed=packed) if line.pid == pid), None)
