@@ -37,7 +37,10 @@ color_option = click.option(
 )
 
 
-def _complete_id(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_id(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """
+    Ids of sessions that a shell can complete.
+    """
     from sessionlog_handlers.exceptions import SessionLogError
     from sessionlog_handlers.reading.sessions import find_roots, list_sessions
 
@@ -53,7 +56,7 @@ def _complete_id(context: click.Context, param: click.Parameter, incomplete: str
     ]
 
 
-id_argument = click.argument("session_id", metavar="ID", shell_complete=_complete_id)
+id_argument = click.argument("session_id", metavar="ID", shell_complete=complete_id)
 
 
 def use_color(choice: str) -> bool:

@@ -295,6 +295,13 @@ def _list_directories(directory: Path, on_error: OnError) -> list[str]:
         return []
 
 
+def is_log(name: str) -> bool:
+    """
+    Whether a file of that name is taken for a log, or for a rotated or compressed one.
+    """
+    return _LOG.fullmatch(name) is not None
+
+
 def _list_logs(directory: Path, on_error: OnError) -> dict[str, _LogFiles]:
     """The logs in a directory by name, each with its rotated and compressed files."""
     found: dict[str, _LogFiles] = {}
@@ -343,9 +350,9 @@ def _size_of(path: Path) -> int:
     return 0
 
 
-def look_again(info: SessionInfo) -> SessionInfo | None:
+def look_again(info: SessionInfo, first_line: FirstLine = _unread) -> SessionInfo | None:
     """
     The same session as it is now, or None if it is gone.
     """
     flat = info.directory.parent.name == FLAT_DIRECTORY
-    return RootPlaces(info.root).look(Place(info.directory.name, info.directory, flat))
+    return RootPlaces(info.root, first_line=first_line).look(Place(info.directory.name, info.directory, flat))

@@ -5,11 +5,12 @@ A session's metadata made anew from the first and the last lines of its files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.formats.line import Line, LineFormat
 from sessionlog_handlers.formats.timestamps import format_ms
+from sessionlog_handlers.pipeline.files import decode_json
 from sessionlog_handlers.pipeline.log_ends import TAIL, first_line, newest_first
 from sessionlog_handlers.pipeline.metadata import Metadata
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
@@ -48,18 +49,25 @@ def rebuild(session: str, logs: Sequence[LogFile]) -> Metadata | None:
     if first is None:
         return None
     begin = first.data if first.event == "session_start" else {}
+    command, app = _plain(begin.get("command")), _plain(begin.get("metadata"))
     metadata = Metadata(
         session=session or first.session,
         start=format_ms(first.ts),
-        implicit=begin.get("implicit") is True,
+        implicit=_plain(begin.get("implicit")) is True,
         level=begin["level"] if isinstance(begin.get("level"), str) else "",
-        command=begin.get("command") if isinstance(begin.get("command"), str | list) else None,
-        metadata=begin["metadata"] if isinstance(begin.get("metadata"), dict) else {},
+        command=command if isinstance(command, str | list) else None,
+        metadata=app if isinstance(app, dict) else {},
         files=[log.name for log in logs],
         seq=last_number(logs, packed=True),
     )
     close_by_lines(metadata, logs)
     return metadata
+
+
+def _plain(value: Any) -> Any:
+    """A value of a line's data. Some formats have text for all that is not plain."""
+    found: Any = decode_json(value.encode("utf-8", "replace"), object) if isinstance(value, str) else None
+    return found if isinstance(found, list | dict | bool) else value
 
 
 def close_by_lines(metadata: Metadata, logs: Sequence[LogFile]) -> None:

@@ -47,7 +47,9 @@ class Finding:
 
         while_running: It may be mended while the session runs.
 
-        mend: Mends it, with the session's lock held, after another look at it. None if it can't be mended now.
+        locks: Its mending takes the session's lock by itself; any other wants it held.
+
+        mend: Mends it, after another look at it. None if it can't be mended now.
     """
 
     kind: str
@@ -57,7 +59,8 @@ class Finding:
     session: str = ""
     harmless: bool = False
     while_running: bool = False
-    mend: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    locks: bool = False
+    mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
 
 
 # -- a session's directory ---------------------------------------------------------------------------------------------
@@ -206,11 +209,16 @@ def close_gaps(path: str) -> None:
             move_slot(f"{path}.{slot}", f"{path}.{target}")
 
 
-def put_behind(path: str) -> None:
+def put_behind(path: str, *, packed: bool = False) -> None:
     """
     Move a log to the first of its rotated files, as a rotation does, but never delete one for it. The lock is held.
 
     What is whole in it stays readable, and nothing is ever appended behind what is not.
+
+    Args:
+        path: The log.
+
+        packed: Whether it is its compressed self that is moved, of a time before the plain one. (default: False)
 
     Raises:
         OSError: If a rename fails. The log is still in its place then.
@@ -220,7 +228,12 @@ def put_behind(path: str) -> None:
         return f"{path}.{slot}"
 
     make_room(slot_name, next(slot for slot in itertools.count(1) if not occupied(slot_name(slot))))
-    move_slot(path, slot_name(1))
+    if packed:
+        check_regular(path + GZIP_SUFFIX)
+        os.rename(path + GZIP_SUFFIX, slot_name(1) + GZIP_SUFFIX)
+    else:
+        check_regular(path)
+        os.rename(path, slot_name(1))
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------

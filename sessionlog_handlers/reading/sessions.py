@@ -73,7 +73,7 @@ def list_sessions(
             nothing)
     """
     for root in roots:
-        places = RootPlaces(Path(root), on_error, _first_line)
+        places = RootPlaces(Path(root), on_error, first_line)
         for place in places.all():
             found = places.look(place)
             if found is not None:
@@ -156,7 +156,10 @@ def _drain() -> list[Path]:
     return [path for live in lifecycle.all_roots() if (path := Path(live.directory)).is_dir()]
 
 
-def _first_line(log: Path) -> Line | None:
+def first_line(log: Path) -> Line | None:
+    """
+    The first line of a log, rotated files included, that can be read; None if there is none.
+    """
     with suppress(OSError):
         return next(iter(read_rotated(log)), None)
     return None
@@ -164,7 +167,7 @@ def _first_line(log: Path) -> Line | None:
 
 def _in_its_place(session_id: str, root: Path) -> SessionInfo | None:
     """The session where its id says that it is, without a look at any other."""
-    places = RootPlaces(root, first_line=_first_line)
+    places = RootPlaces(root, first_line=first_line)
     for distinct in (False, True):
         for place in places.of_name(directory_name(session_id, distinct=distinct)):
             found = places.look(place)

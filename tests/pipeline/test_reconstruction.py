@@ -49,8 +49,7 @@ class TestRebuild:
         assert after.start[:seconds] == before.start[:seconds]
         assert (after.session, after.state, after.reason, after.resumed) == ("abc", "ended", "again", 1)
         assert (after.metadata, after.files, after.config) == (before.metadata, before.files, before.config)
-        if layout != "recorder":  # in which a list is text
-            assert after.command == ["bash", "-l"]
+        assert after.command == ["bash", "-l"]
         if layout in ("multiplexer", "terminal"):  # the others number nothing
             assert after.seq == 2 * before.seq
 

@@ -1,0 +1,193 @@
+"""
+What may be wrong in one session's place: its metadata, its end, what stands in its files' stead, and who may read them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from sessionlog_handlers.care.case import Case
+from sessionlog_handlers.care.logs import examine_log
+from sessionlog_handlers.care.modes import told_modes, wrong_directories, wrong_files
+from sessionlog_handlers.formats.archives import archives
+from sessionlog_handlers.pipeline.cleanup import clean_up
+from sessionlog_handlers.pipeline.layout import SessionPaths
+from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.leftovers import ORPHAN_AGE, find_leftovers
+from sessionlog_handlers.pipeline.metadata import load_metadata, write_metadata
+from sessionlog_handlers.pipeline.places import METADATA_NAMES
+from sessionlog_handlers.pipeline.reconstruction import close_by_lines, rebuild
+from sessionlog_handlers.pipeline.recovery import BROKEN_MODE, BROKEN_SUFFIX, Finding, is_broken, set_aside
+from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
+from sessionlog_handlers.settings.layouts import FileSpec, Layout
+from sessionlog_handlers.settings.model import Settings
+
+
+def examine_place(case: Case) -> Iterator[Finding]:
+    """
+    Look at a session's place, in the order in which what is wrong should be mended. Nothing is opened for writing.
+    """
+    yield from _foreign(case)
+    if not case.is_ours:
+        wrong, remedy = (
+            "it has logs, and none of their lines tells of which session",
+            "nothing: they may be other programs'",
+        )
+        yield case.finding("unknown", case.directory, wrong, remedy, harmless=True)
+        return
+    yield from _leftovers(case)
+    yield from _modes(case)  # before anything is renamed
+    yield from _metadata(case)
+    yield from _crashed(case)
+    for path in case.logs:
+        yield from examine_log(case, path)
+    yield from _end(case)
+
+
+def _foreign(case: Case) -> Iterator[Finding]:
+    names = [os.path.join(case.directory, name) for name in METADATA_NAMES]
+    for path in (*names, *case.logs, *(str(archive) for log in case.logs for _, archive in archives(log))):
+        with suppress(OSError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                wrong = "it is no regular file, and only such a one is written or read"
+                yield case.finding("foreign", path, wrong, "nothing: it is not ours")
+
+
+def _leftovers(case: Case) -> Iterator[Finding]:
+    names = [os.path.basename(log) for log in case.logs]
+    for directory in case.directories:
+        for path in find_leftovers(directory, [*names, *METADATA_NAMES]):
+            yield case.finding(
+                "leftover",
+                path,
+                "a copy that a killed process did not finish",
+                "it is removed; what it was made of is there",
+                partial(os.unlink, path),
+                while_running=True,
+            )
+
+
+# -- metadata ----------------------------------------------------------------------------------------------------------
+
+
+def _metadata(case: Case) -> Iterator[Finding]:
+    metadata = case.info.metadata
+    if metadata is not None:
+        if metadata.session and not case.belongs_to(metadata.session):
+            wrong = f"it says that this is session {metadata.session!r}, whose directory has another name"
+            yield case.finding("misplaced", case.metadata_path, wrong, "nothing: the directory was renamed or copied")
+        return
+    path = case.metadata_path
+    broken = is_broken(path)
+    if not broken and os.path.lexists(path):
+        return  # something foreign stands in its place
+    kind, wrong = ("broken_metadata", "it can't be made sense of") if broken else ("no_metadata", "it is missing")
+    remedy = "it is made anew from the lines" + (f", and kept as {os.path.basename(path)}{BROKEN_SUFFIX}" * broken)
+    yield case.finding(kind, path, wrong, remedy, lambda: _rebuild(case, path))
+
+
+def _rebuild(case: Case, path: str) -> None:
+    if load_metadata(path) is not None:
+        return
+    metadata = rebuild(case.id_by_lines, case.log_files)
+    if is_broken(path):
+        set_aside(path)
+    if metadata is not None:
+        write_metadata(path, metadata, told_modes(metadata.config)[0])
+
+
+def _crashed(case: Case) -> Iterator[Finding]:
+    metadata = case.info.metadata
+    if metadata is not None and metadata.state == "running" and not case.may_run:
+        remedy = "it is marked as crashed, with the time of its last line; its next start says so in its log"
+        yield case.finding(
+            "crashed",
+            case.metadata_path,
+            "all its processes are gone, and none has ended it",
+            remedy,
+            lambda: _close(case),
+        )
+
+
+def _close(case: Case) -> None:
+    metadata = load_metadata(case.metadata_path)
+    if metadata is None or metadata.state != "running":
+        return
+    if any(is_alive(case.leases, name) for name in {metadata.owner, *metadata.writers}):
+        return
+    close_by_lines(metadata, case.log_files)
+    write_metadata(case.metadata_path, metadata, told_modes(metadata.config)[0])
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def _end(case: Case) -> Iterator[Finding]:
+    """Whether what was to be done at the session's end was done."""
+    metadata, wish = case.info.metadata, case.config.get("on_end")
+    if metadata is None or metadata.state != "ended" or wish not in ("compress", "delete"):
+        return
+    if any(is_alive(case.leases, name) for name in metadata.writers):
+        return
+    # Who leaves last does it, and is no writer any more while it is at it.
+    last_was_killed = bool(metadata.writers) or not case.root_is_used
+    if not last_was_killed and time.time() - (case.info.end or 0.0) < ORPHAN_AGE:
+        return
+    plain = [name for log in case.logs for name in (log, *_plain_slots(log)) if os.path.lexists(name)]
+    if wish == "delete" or plain:
+        word = {"compress": "compressed", "delete": "deleted"}[wish]
+        yield case.finding(
+            "unfinished_end",
+            case.directory,
+            f"its files were to be {word} at its end, and the process that would have done it was killed",
+            f"they are {word}",
+            lambda: _finish_end(case),
+            locks=True,
+        )
+
+
+def _plain_slots(log: str) -> list[str]:
+    return [str(path) for _, path in archives(log) if path.suffix != GZIP_SUFFIX]
+
+
+def _finish_end(case: Case) -> None:
+    wish = case.config.get("on_end")
+    if wish in ("compress", "delete"):
+        most = max((slot for log in case.logs for slot, _ in archives(log)), default=0)
+        settings = Settings(on_end=wish, backup_count=most, file_mode=told_modes(case.config)[0])
+        clean_up(_paths(case), case.lock, settings)
+
+
+def _paths(case: Case) -> SessionPaths:
+    """The session's place by what its metadata lists."""
+    files = tuple(FileSpec(log.name, log.format.name, "level") for log in case.log_files)
+    metadata = os.path.relpath(case.metadata_path, case.root)
+    return SessionPaths(case.root, Layout("custom", files, metadata), case.info.directory.name)
+
+
+# -- permissions -------------------------------------------------------------------------------------------------------
+
+
+def _modes(case: Case) -> Iterator[Finding]:
+    file_mode, directory_mode = told_modes(case.config)
+    logs = [name for log in case.logs for name in (log, log + GZIP_SUFFIX, *(str(path) for _, path in archives(log)))]
+    broken = [name for directory in case.directories for name in _set_aside(directory)]
+    wrong = [
+        *wrong_directories(case.directories, directory_mode),
+        *wrong_files([*logs, case.metadata_path], file_mode),
+        *wrong_files(broken, BROKEN_MODE),
+    ]
+    for mode in wrong:
+        yield case.finding("mode", mode.path, str(mode), mode.remedy, mode.mend, while_running=True)
+
+
+def _set_aside(directory: str) -> list[str]:
+    prefixes = tuple(f"{name}{BROKEN_SUFFIX}" for name in METADATA_NAMES)
+    with suppress(OSError):
+        return [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.startswith(prefixes)]
+    return []

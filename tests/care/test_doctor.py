@@ -1,0 +1,675 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import child_environment, read_lines, run_python, wait_until
+
+from sessionlog_handlers import SessionHandler, read_session, start_session
+from sessionlog_handlers.care.doctor import Checkup, examine, mend
+from sessionlog_handlers.pipeline import leftovers
+from sessionlog_handlers.pipeline.control import ControlFile
+from sessionlog_handlers.pipeline.leases import Lease
+from sessionlog_handlers.pipeline.metadata import read_metadata
+
+LAYOUTS = ["multiplexer", "fugue", "recorder", "terminal"]
+
+# Starts a session, and dies at once, or as the statement that it is given has it.
+KILLED = """
+import os, signal, sys
+from sessionlog_handlers import SessionHandler, start_session
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+handler = SessionHandler(sys.argv[1], linger=0, layout=sys.argv[2], max_bytes=2000, backup_count=20)
+session = start_session("abc", level="prompts", metadata={"user": "ada"})
+session.event("completion", number=0)
+session.flush()
+exec(sys.argv[3])
+for number in range(1, 100):
+    session.event("completion", number=number)
+    session.flush()
+die()
+"""
+HALF_A_WRITE = """
+real = os.write
+def write(descriptor, content):
+    real(descriptor, content[:-20])
+    die()
+os.write = write
+"""
+
+
+def _app(root: Path, statement: str = "die()", layout: str = "multiplexer") -> None:
+    assert run_python(KILLED, root, layout, statement).returncode == -9
+
+
+def _end(root: Path, layout: str = "multiplexer") -> None:
+    """Run a session to its end."""
+    handler = SessionHandler(root, linger=0, layout=layout)
+    with start_session("abc", handler=handler, metadata={"user": "ada"}) as session:
+        session.event("completion", number=0)
+    handler.close()
+
+
+def _state(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """All that there is below a root: mode, inode, time of the last change, content."""
+    found = {}
+    for path in [root, *root.rglob("*")]:
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[str(path)] = status.st_mode, status.st_ino, status.st_mtime_ns, content
+    return found
+
+
+def _find(root: Path, *, harmless: bool = False) -> list[str]:
+    """The kinds of what is wrong, in the order in which it is told. Looking changes nothing."""
+    before = _state(root)
+    found = [finding for checkup in examine([root]) for finding in checkup.findings]
+    assert _state(root) == before
+    return [finding.kind for finding in found if harmless or not finding.harmless]
+
+
+def _mend(root: Path) -> list[Checkup]:
+    checkups = [mend(checkup) for checkup in examine([root])]
+    assert [error for checkup in checkups for error in checkup.failed] == []
+    return checkups
+
+
+def _mended(root: Path) -> list[str]:
+    """Mend all, and tell the kinds of what was mended. Then none of them is found any more."""
+    mended = [finding.kind for checkup in _mend(root) for finding in checkup.mended]
+    assert not {*mended} & {*_find(root)}
+    return mended
+
+
+def _numbers(root: Path) -> list[int]:
+    return [line.data["number"] for line in read_session("abc", directory=root) if "number" in line.data]
+
+
+@pytest.fixture
+def old(monkeypatch):
+    """Every temporary file is old enough to be nobody's."""
+    monkeypatch.setattr(leftovers, "ORPHAN_AGE", -1.0)
+
+
+class TestNothing:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_is_wrong_with_what_ended(self, tmp_path, layout):
+        """
+        With sessions that ended as they should, nothing is wrong, and mending does nothing.
+        """
+        _end(tmp_path, layout)
+        assert _find(tmp_path, harmless=True) == []
+        before = _state(tmp_path)
+        _mend(tmp_path)
+        assert _state(tmp_path) == before
+
+    def test_is_wrong_with_other_files(self, tmp_path):
+        """
+        Directories of other programs below the root are no sessions of ours, and nothing is made in them.
+        """
+        (tmp_path / "nginx").mkdir()
+        (tmp_path / "nginx" / "access.log").write_text('127.0.0.1 - - "GET / HTTP/1.1" 200\n')
+        (tmp_path / "nginx" / "access.log.1").write_text('127.0.0.1 - - "GET / HTTP/1.1" 200\n')
+        before = _state(tmp_path)
+        _find(tmp_path)
+        _mend(tmp_path)
+        assert _state(tmp_path) == before
+
+    def test_without_root(self, tmp_path):
+        """
+        A root that is gone has nothing wrong with it.
+        """
+        assert [checkup.findings for checkup in examine([tmp_path / "nowhere"])] == [[]]
+
+
+class TestCrash:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_killed(self, tmp_path, layout):
+        """
+        A session whose process was killed is marked as crashed at its last line's time; its next start says so once.
+        """
+        _app(tmp_path, layout=layout)
+        assert _find(tmp_path) == ["crashed", "leases"]
+        assert _mended(tmp_path) == ["crashed", "leases"]
+        (path,) = tmp_path.glob("**/*metadata.json")
+        metadata = read_metadata(str(path))
+        assert (metadata.state, metadata.writers, metadata.reason) == ("crashed", {}, None)
+        log = "session.log" if layout == "terminal" else None
+        last = [*read_session("abc", directory=tmp_path, file=log)][-1]
+        assert metadata.end[:19] == last.time.isoformat()[:19]
+        for _ in range(2):
+            handler = SessionHandler(tmp_path, linger=0, layout=layout)
+            start_session("abc", handler=handler).end()
+            handler.close()
+        events = [line.event for line in read_session("abc", directory=tmp_path, file=log)]
+        assert events.count("session_crashed") == 1
+
+    def test_killed_after_its_last_line(self, tmp_path):
+        """
+        A session whose last line is its end has ended, though its process could not note that any more.
+        """
+        statement = (
+            "from sessionlog_handlers.pipeline import session_files\n"
+            "session_files.SessionFiles._save_metadata = die\n"
+            "session.end('done')\n"
+            "session.flush(10)"
+        )
+        _app(tmp_path, statement)
+        assert _find(tmp_path) == ["crashed", "leases"]
+        _mended(tmp_path)
+        metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
+        assert (metadata.state, metadata.reason) == ("ended", "done")
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_torn_line(self, tmp_path, layout):
+        """
+        A line that was cut by a kill is ended, and nothing of it is taken away; what was cut is a note from then on.
+        """
+        _app(tmp_path, HALF_A_WRITE, layout)
+        assert _find(tmp_path) == ["crashed", "torn_tail", "leases"]
+        found = [finding for checkup in examine([tmp_path]) for finding in checkup.findings]
+        (torn,) = [finding.path for finding in found if finding.kind == "torn_tail"]
+        before = Path(torn).read_bytes()
+        assert "torn_tail" in _mended(tmp_path)
+        assert Path(torn).read_bytes() == before + b"\n"
+        assert set(_find(tmp_path, harmless=True)) <= {"torn_line"}
+
+    def test_in_a_rotation(self, tmp_path):
+        """
+        A rotation that was cut short leaves a gap in the numbers; it is closed, and every line is there once.
+        """
+        _app(
+            tmp_path,
+            "real = os.replace\n"
+            "def replace(source, target):\n"
+            "    if source.endswith('session.log.1') and os.path.exists(source[:-1] + '3'):\n"
+            "        die()\n"
+            "    real(source, target)\n"
+            "os.replace = replace",
+        )
+        assert "gap" in _find(tmp_path)
+        numbers = _numbers(tmp_path)
+        assert "gap" in _mended(tmp_path)
+        assert _numbers(tmp_path) == numbers == [*range(len(numbers))]
+
+    @pytest.mark.parametrize(("function", "kind"), [("unlink", "twins"), ("replace", "leftover")])
+    def test_in_a_compression(self, tmp_path, old, function, kind):
+        """
+        What a compression leaves that was cut short is removed; every line is there once, before and after.
+        """
+        _app(tmp_path, "handler.close()")
+        _mended(tmp_path)
+        program = (
+            "import os, sys\n"
+            "from sessionlog_handlers.pipeline import compression\n"
+            "from sessionlog_handlers.pipeline.locks import FileLock\n"
+            "setattr(os, sys.argv[2], lambda *args: os.kill(os.getpid(), 9))\n"
+            "compression.compress_file(sys.argv[1], FileLock(sys.argv[1] + '.lock'))"
+        )
+        run_python(program, tmp_path / "abc" / "session.log.2", function)
+        numbers = _numbers(tmp_path)
+        assert _find(tmp_path) == [kind]
+        assert _mended(tmp_path) == [kind]
+        assert _numbers(tmp_path) == numbers == [*range(100)]
+        assert (tmp_path / "abc" / "session.log.2").exists()
+
+    def test_last_process_of_an_ended_session(self, tmp_path):
+        """
+        Where the last process of an ended session was killed, what was to be done at its end is done.
+        """
+        program = (
+            "import os, sys\n"
+            "from sessionlog_handlers import SessionHandler, start_session\n"
+            "handler = SessionHandler(sys.argv[1], linger=0, on_end='compress')\n"
+            "session = start_session('abc')\n"
+            "session.event('completion', number=0)\n"
+            "session.flush()\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "session.end()"
+        )
+        owner, joiner = _start(program, tmp_path), _start(program, tmp_path)
+        joiner.kill()
+        joiner.communicate()
+        # While the owner runs, so does the session, and nothing is to be done.
+        assert set(_find(tmp_path)) <= {"leases"}
+        owner.communicate("end\n", timeout=30)
+        assert owner.returncode == 0
+        metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
+        assert metadata.state == "ended"
+        if not (tmp_path / "abc" / "session.log.gz").exists():
+            assert "unfinished_end" in _find(tmp_path)
+        _mend(tmp_path)
+        assert (tmp_path / "abc" / "session.log.gz").exists()
+        assert _find(tmp_path) == []
+
+    @pytest.mark.parametrize("wish", ["compress", "delete"])
+    def test_killed_before_what_is_done_at_the_end(self, tmp_path, wish):
+        """
+        What an ended session's process was killed before it could compress or delete is compressed or deleted.
+        """
+        program = (
+            "import os, sys\n"
+            "from sessionlog_handlers.pipeline import router\n"
+            "router.clean_up = lambda *args: os.kill(os.getpid(), 9)\n"
+            "from sessionlog_handlers import SessionHandler, start_session\n"
+            "handler = SessionHandler(sys.argv[1], linger=0, on_end=sys.argv[2])\n"
+            "session = start_session('abc')\n"
+            "session.end()\n"
+            "handler.close()\n"
+            "handler.close()"
+        )
+        assert run_python(program, tmp_path, wish).returncode == -9
+        assert _find(tmp_path) == ["unfinished_end", "leases"]
+        assert _mended(tmp_path) == ["unfinished_end", "leases"]
+        assert _find(tmp_path, harmless=True) == []
+        assert (tmp_path / "abc" / "session.log.gz").exists() is (wish == "compress")
+        assert (tmp_path / "abc").exists() is (wish == "compress")
+
+    def test_while_it_took_its_lease(self, tmp_path, old):
+        """
+        Half a lease of a process that was killed is removed; that of a living one is not.
+        """
+        run_python(
+            "import os, sys\n"
+            "from sessionlog_handlers.pipeline.leases import Lease\n"
+            "os.rename = lambda *args: os.kill(os.getpid(), 9)\n"
+            "Lease(sys.argv[1]).take()",
+            tmp_path / ".leases",
+        )
+        lease = Lease(str(tmp_path / ".leases"))
+        lease._swept = True
+        name = lease.take()
+        assert len(os.listdir(tmp_path / ".leases")) == 2
+        assert _mended(tmp_path) == ["leases"]
+        assert os.listdir(tmp_path / ".leases") == [name]
+        lease.give_back()
+
+    def test_while_it_replaced_a_file(self, tmp_path, old):
+        """
+        Half-made replacements of metadata and of the control file are removed.
+        """
+        _end(tmp_path)
+        program = (
+            "import os, sys\n"
+            "from sessionlog_handlers.pipeline import files\n"
+            "os.replace = lambda *args: os.kill(os.getpid(), 9)\n"
+            "files.replace_file(sys.argv[1], b'{}')"
+        )
+        run_python(program, tmp_path / "abc" / "metadata.json")
+        run_python(program, tmp_path / ".control")
+        assert _mended(tmp_path) == ["leftover", "leftover"]
+
+
+def _start(program: str, *args: str | Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=child_environment(),
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    @pytest.mark.parametrize("kind", ["no_metadata", "broken_metadata"])
+    def test_made_anew(self, tmp_path, layout, kind):
+        """
+        Lost metadata is made anew from the lines, and broken metadata is kept under another name.
+        """
+        _end(tmp_path, layout)
+        (path,) = tmp_path.glob("**/*metadata.json")
+        before, content = read_metadata(str(path)), path.read_bytes()
+        if kind == "no_metadata":
+            path.unlink()
+        else:
+            path.write_bytes(content[:300])
+        assert _find(tmp_path) == [kind]
+        assert _mended(tmp_path) == [kind]
+        after = read_metadata(str(path))
+        assert (after.session, after.state, after.reason) == ("abc", "ended", before.reason)
+        assert (after.metadata, set(after.files) <= set(before.files)) == ({"user": "ada"}, True)
+        if kind == "broken_metadata":
+            assert path.with_name(f"{path.name}.broken").read_bytes() == content[:300]
+        assert _find(tmp_path, harmless=True) == []
+
+    @pytest.mark.parametrize("id", ["../../etc/passwd", "\udcff"])
+    def test_ids_that_are_no_names(self, tmp_path, id):
+        """
+        The id is that of the lines.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        start_session(id, handler=handler).end()
+        handler.close()
+        (path,) = tmp_path.glob("*/metadata.json")
+        path.unlink()
+        assert _mended(tmp_path) == ["no_metadata"]
+        assert read_metadata(str(path)).session == id
+
+    def test_while_any_process_lives(self, tmp_path):
+        """
+        Where nobody can tell whether one of the living processes runs the session, nothing is made.
+        """
+        _end(tmp_path)
+        (tmp_path / "abc" / "metadata.json").unlink()
+        lease = Lease(str(tmp_path / ".leases"))
+        lease.take()
+        assert _find(tmp_path) == ["no_metadata"]
+        assert _mended(tmp_path) == []
+        lease.give_back()
+        assert _mended(tmp_path) == ["no_metadata"]
+
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_renamed_directory(self, tmp_path, lost):
+        """
+        A session in a directory that is another's by its name is told of and left as it is.
+        """
+        _end(tmp_path)
+        (tmp_path / "abc").rename(tmp_path / "copy of abc")
+        if lost:
+            (tmp_path / "copy of abc" / "metadata.json").unlink()
+        assert _find(tmp_path, harmless=True) == ["unknown" if lost else "misplaced"]
+        before = _state(tmp_path)
+        _mend(tmp_path)
+        assert _state(tmp_path) == before
+
+
+class TestDamage:
+    @pytest.mark.parametrize("garbage", [b"\0" * 500 + b"\n", b"\xff\xfe garbage\n", b"{}}\n", b"\0" * 500])
+    def test_in_a_log(self, tmp_path, garbage):
+        """
+        A damaged log becomes an old file as it is: nothing is written behind the damage, and all whole lines are read.
+        """
+        _end(tmp_path)
+        log = tmp_path / "abc" / "session.log"
+        lines = log.read_bytes().splitlines(keepends=True)
+        content = lines[0] + garbage + b"".join(lines[1:]) if garbage.endswith(b"\n") else b"".join(lines) + garbage
+        log.write_bytes(content)
+        assert _find(tmp_path) == ["damaged_log"]
+        assert _mended(tmp_path) == ["damaged_log"]
+        assert (tmp_path / "abc" / "session.log.1").read_bytes() == content
+        assert _find(tmp_path) == ["damaged_archive"]  # what is lost is lost, and told from now on
+        _end(tmp_path)
+        assert [line.seq for line in read_session("abc", directory=tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+    def test_in_an_archive(self, tmp_path, share):
+        """
+        An archive that was cut is told of with what is left of it, and left as it is.
+        """
+        _end(tmp_path)
+        line = (tmp_path / "abc" / "session.log").read_bytes().splitlines(keepends=True)[1]
+        packed = gzip.compress(b"".join(line + os.urandom(30).hex().encode() + b"\n" for _ in range(100)))
+        (tmp_path / "abc" / "session.log.1.gz").write_bytes(packed[: int(len(packed) * share)])
+        (tmp_path / "abc" / "session.log.1.gz").chmod(0o600)
+        assert _find(tmp_path) == ["damaged_archive"]
+        before = _state(tmp_path)
+        assert _mended(tmp_path) == []
+        assert _state(tmp_path) == before
+
+    def test_log_that_went_on_meanwhile(self, tmp_path):
+        """
+        A damaged log that has changed since the look is not touched.
+        """
+        _end(tmp_path)
+        log = tmp_path / "abc" / "session.log"
+        log.write_bytes(b"\0\n" + log.read_bytes())
+        checkups = [*examine([tmp_path])]
+        with log.open("ab") as file:
+            file.write(b"\0\n")
+        content = log.read_bytes()
+        for checkup in checkups:
+            mend(checkup)
+        assert log.read_bytes() == content
+
+    def test_old_log_beside_a_new_one(self, tmp_path):
+        """
+        A compressed log beside another plain one, which readers pass over, becomes an old file.
+        """
+        _end(tmp_path)
+        log = tmp_path / "abc" / "session.log"
+        lines = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(b"".join(lines[1:]))
+        packed = log.with_name("session.log.gz")
+        packed.write_bytes(gzip.compress(lines[0]))
+        packed.chmod(0o600)
+        assert _mended(tmp_path) == ["twins"]
+        assert [line.seq for line in read_session("abc", directory=tmp_path)] == [1, 2, 3]
+
+
+class TestPlace:
+    @pytest.mark.parametrize("name", ["session.log", "session.log.1", "audit_user.log", "metadata.json"])
+    @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc/passwd", path), os.mkdir])
+    def test_foreign_things(self, tmp_path, name, make):
+        """
+        What stands in a file's place and is none is told of, and left as it is.
+        """
+        _end(tmp_path)
+        path = tmp_path / "abc" / name
+        path.unlink(missing_ok=True)
+        make(path)
+        before = _state(tmp_path)
+        assert "foreign" in _find(tmp_path) or name == "audit_user.log"
+        _mend(tmp_path)
+        assert _state(tmp_path)[str(path)] == before[str(path)]
+
+    def test_modes(self, tmp_path):
+        """
+        Permissions that were changed are given back as the handler was told, of the root's own files too.
+        """
+        handler = SessionHandler(tmp_path, linger=0, file_mode="0640", directory_mode="0750")
+        start_session("abc", handler=handler).end()
+        handler.close()
+        ControlFile(str(tmp_path)).request("abc", "full")
+        assert _find(tmp_path) == []
+        changed = {
+            tmp_path / "abc": 0o750,
+            tmp_path / "abc" / "session.log": 0o640,
+            tmp_path / "abc" / "metadata.json": 0o640,
+            tmp_path / ".locks": 0o700,
+            tmp_path / ".locks" / "control": 0o600,
+            tmp_path / ".leases": 0o700,
+            tmp_path / ".control": 0o600,
+        }
+        for path in changed:
+            path.chmod(0o777)
+        assert _find(tmp_path) == ["mode"] * len(changed)
+        assert _mended(tmp_path) == ["mode"] * len(changed)
+        assert {path: path.stat().st_mode & 0o777 for path in changed} == changed
+
+    def test_gap_and_surplus(self, tmp_path):
+        """
+        More old files than are to be kept are noted, never deleted; nor are they for a gap that is closed.
+        """
+        _end(tmp_path)
+        for slot in (2, 4, 9, 11):
+            path = tmp_path / "abc" / f"session.log.{slot}"
+            path.write_bytes(
+                (tmp_path / "abc" / "session.log").read_bytes().replace(b'"number":0', b'"number":%d' % slot)
+            )
+            path.chmod(0o600)
+        assert _find(tmp_path, harmless=True) == ["gap", "surplus"]
+        assert _numbers(tmp_path) == [11, 9, 4, 2, 0]
+        assert _mended(tmp_path) == ["gap"]
+        assert _numbers(tmp_path) == [11, 9, 4, 2, 0]
+
+    def test_removal(self, tmp_path):
+        """
+        A removal that was cut short is told of.
+        """
+        (tmp_path / ".pruning" / "abc").mkdir(parents=True)
+        assert _find(tmp_path) == ["removal"]
+
+
+class TestRunning:
+    def test_is_left_alone(self, tmp_path):
+        """
+        A session that another process runs goes on while its neighbours are mended: no line is lost or doubled.
+        """
+        _app(tmp_path)
+        shutil.copytree(tmp_path / "abc", tmp_path / "broken")
+        program = (
+            "import sys, select\n"
+            "from sessionlog_handlers import SessionHandler, start_session\n"
+            "handler = SessionHandler(sys.argv[1], linger=0, max_bytes=4000, backup_count=1000, compress='gzip')\n"
+            "session = start_session('alive')\n"
+            "print('ready', flush=True)\n"
+            "number = 0\n"
+            "while not select.select([sys.stdin], [], [], 0.0005)[0]:\n"
+            "    session.event('completion', number=number)\n"
+            "    number += 1\n"
+            "session.end(number=number)"
+        )
+        process = _start(program, tmp_path)
+        lines = tmp_path / "alive" / "session.log.3.gz"
+        found: set[str] = set()
+
+        def is_far() -> bool:
+            for checkup in examine([tmp_path]):
+                if checkup.session is not None and checkup.session.id == "alive":
+                    found.update(finding.kind for finding in checkup.findings)
+                mend(checkup)
+            return lines.exists()
+
+        wait_until(is_far, 30)
+        process.communicate("end\n", timeout=30)
+        assert process.returncode == 0
+        assert found == set()
+        everything = [*read_session("alive", directory=tmp_path)]
+        numbers = [line.data["number"] for line in everything if line.event == "completion"]
+        assert numbers == [*range(everything[-1].data["number"])]
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "crashed"
+
+    def test_started_since_the_look(self, tmp_path):
+        """
+        A session that somebody has started again since it was looked at is not mended.
+        """
+        _app(tmp_path)
+        checkups = [*examine([tmp_path])]
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc", handler=handler)
+        handler.flush()
+        for checkup in checkups:
+            mend(checkup)
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "running"
+        session.end()
+        handler.close()
+
+    def test_held_lock(self, tmp_path, monkeypatch):
+        """
+        Without the session's lock nothing is mended, and that is said.
+        """
+        from sessionlog_handlers.pipeline.locks import FileLock
+
+        _app(tmp_path)
+        monkeypatch.setattr(FileLock, "acquire", lambda self, timeout=0: False)
+        (checkup, _) = [mend(checkup) for checkup in examine([tmp_path])]
+        assert [error.strerror for error in checkup.failed] == ["another process holds its lock"]
+        assert [finding.kind for finding in checkup.findings] == ["crashed"]
+
+
+# Forks children that log and are killed before the n-th call that changes a file, until one gets to its end.
+EVERYWHERE = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")
+from sessionlog_handlers import SessionHandler, start_session
+
+REAL = {name: getattr(os, name) for name in ("write", "open", "rename", "replace", "unlink", "utime", "fsync")}
+
+def log(root, number):
+    acknowledged = REAL["open"](root + ".acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    left, lock = [number], threading.Lock()
+    def deadly(real):
+        def call(*args, **kwargs):
+            with lock:
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), 9)
+            return real(*args, **kwargs)
+        return call
+    for name, real in REAL.items():
+        setattr(os, name, deadly(real))
+    handler = SessionHandler(root, linger=0, max_bytes=1024, backup_count=50, compress="gzip")
+    session = start_session("abc")
+    for count in range(18):
+        session.event("completion", number=count)
+        if session.flush():
+            REAL["write"](acknowledged, b"%d\\n" % count)
+    session.end()
+    handler.close()
+    os._exit(0)
+
+first, step = int(sys.argv[2]), int(sys.argv[3])
+number = first
+while True:
+    child = os.fork()
+    if not child:
+        log(os.path.join(sys.argv[1], str(number)), number)
+    status = os.waitpid(child, 0)[1]
+    if status != 9:
+        break
+    number += step
+sys.exit(status)
+"""
+
+
+def _roots_killed_everywhere(directory: Path, first: int, step: int) -> Iterator[tuple[Path, list[int]]]:
+    run_python(EVERYWHERE, directory, str(first), str(step), check=True)
+    for acknowledged in sorted(directory.glob("*.acknowledged")):
+        yield Path(str(acknowledged).removesuffix(".acknowledged")), [*map(int, acknowledged.read_text().split())]
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_killed_everywhere(tmp_path, first, old):
+    """
+    Wherever a process is killed, looking changes nothing; both a new start and mending give every line once.
+    """
+    points = 0
+    for root, acknowledged in _roots_killed_everywhere(tmp_path, first, 3):
+        if not (root / "abc" / "session.log").exists() and not (root / "abc" / "session.log.1").exists():
+            assert acknowledged == []
+            continue
+        points += 1
+        before = _numbers(root)
+        assert before[: len(acknowledged)] == acknowledged, root
+        assert before == [*range(len(before))], root
+        _find(root)
+        started = root.with_name(f"{root.name} started")
+        shutil.copytree(root, started)
+        handler = SessionHandler(started, linger=0, max_bytes=1024, backup_count=50, compress="gzip")
+        start_session("abc", handler=handler).end()
+        handler.close()
+        assert _numbers(started) == before, root
+        assert _find(started) in ([], ["leases"]), root  # a copied lease is nobody's
+        seqs = [line.seq for line in read_session("abc", directory=started)]
+        assert seqs == [*range(1, len(seqs) + 1)], root
+        _mend(root)
+        assert _numbers(root) == before, root
+        assert _find(root) == [], root
+    assert points > 10
+
+
+def test_lines_of_metadata(tmp_path):
+    """
+    What is mended of metadata keeps what else is in it.
+    """
+    _app(tmp_path)
+    path = tmp_path / "abc" / "metadata.json"
+    before = json.loads(path.read_bytes())
+    _mend(tmp_path)
+    after = json.loads(path.read_bytes())
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"state", "end", "writers"}
+    assert len(read_lines(tmp_path / "abc" / "session.log")) == 2
