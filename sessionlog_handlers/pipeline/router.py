@@ -138,7 +138,7 @@ class Router:
         now = time.monotonic()
         for files in touched:
             number = len(files.entries)
-            if files.retry_at > now:
+            if files.is_stuck and files.retry_at > now:
                 self._bound_backlog(files)
             else:
                 self._flush(files)
@@ -184,8 +184,8 @@ class Router:
                 losses.forget(channel)
             elif files is None:  # its start is still queued
                 losses.put_off(channel, now + FIRST_DISTANCE)
-            elif files.retry_at:
-                losses.put_off(channel, files.retry_at)
+            elif not files.can_tell:
+                losses.put_off(channel, max(files.retry_at, now + LEAST_PAUSE))
             else:
                 files.tell_losses()
                 self.touch(files)
@@ -290,6 +290,11 @@ class Router:
 
     def _put_off(self, files: SessionFiles) -> None:
         """Tell of the trouble once, make room if descriptors are short, and bound what is kept."""
+        if files.failed:
+            self._tell(files)
+        self._bound_backlog(files)
+
+    def _tell(self, files: SessionFiles) -> None:
         error = files.trouble
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.shared.open.close_half()
@@ -301,11 +306,11 @@ class Router:
         else:
             message = f"more than {MANY_TROUBLED} sessions in {self.shared.directory} can't be written ({reason})"
             self.shared.reporter.report("write many", message)
-        self._bound_backlog(files)
 
     def _recovered(self, files: SessionFiles) -> None:
         self._hold(files, None)
-        for path in (files.channel.paths.log, files.channel.paths.directory, files.channel.paths.metadata):
+        paths = files.channel.paths
+        for path in (*paths.files(), paths.directory, paths.metadata):
             self.shared.reporter.over(f"write {path}")
 
     def _bound_backlog(self, files: SessionFiles) -> None:
@@ -325,6 +330,7 @@ class Router:
         Write what can be written and give every descriptor back. What is still unwritten stays, for a later record.
         """
         for files in [*self._troubled]:
+            files.retry_now()
             self._flush(files)
         self.shared.close()
 

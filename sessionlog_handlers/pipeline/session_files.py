@@ -15,12 +15,10 @@ from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.session_lines import SessionLines
+from sessionlog_handlers.pipeline.session_lines import FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.shared import Shared
 
-FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
-LONGEST_RETRY = 5.0
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
 
 
@@ -60,7 +58,9 @@ class SessionFiles(SessionLines):
         "claimed",
         "dropped",
         "end",
+        "failed",
         "is_over",
+        "is_stuck",
         "last_used",
         "lock",
         "owner",
@@ -84,8 +84,10 @@ class SessionFiles(SessionLines):
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
         self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
-        self.retry_at = 0.0
+        self.retry_at = 0.0  # when what could not be written is tried again
         self.trouble: BaseException | None = None  # why the last attempt to write was put off
+        self.is_stuck = False  # it is the session that can't be written, and not only some of its files
+        self.failed = False  # the last call of `flush` met an error; else it only left out what has to wait
         self.lock: FileLock = shared.lock_for(channel)
         self.claimed = ""  # the lease under which metadata.json knows this process
         self.owner = False
@@ -98,8 +100,10 @@ class SessionFiles(SessionLines):
 
     def tell_losses(self) -> None:
         """
-        Say what was lost of the session, and what sampling left out, if it is to end.
+        Say what was lost of the session, and what sampling left out, if it is to end. Nothing follows its last line.
         """
+        if self.end is not None and self.end.get("said"):
+            return
         for reason, count, event in self._shared.losses.take(self.channel):
             self.dropped += count
             named = {"event": event} if event else {}
@@ -138,8 +142,9 @@ class SessionFiles(SessionLines):
 
     def flush(self) -> Outcome:
         """
-        Write what is pending, under the session's lock.
+        Write what is pending, under the session's lock. A file that can't be written keeps no other waiting.
         """
+        self.failed = False
         self.last_used = time.monotonic()
         if self._inherited and self.end is not None and not self.claimed and not self.entries:
             return Outcome.OVER  # a parent's session in which this process had nothing to say
@@ -157,8 +162,13 @@ class SessionFiles(SessionLines):
         finally:
             if locked:
                 lock.release()
-        self.trouble, self.retry_at, self._retry = None, 0.0, FIRST_RETRY
         self._note_lock(locked)
+        self.is_stuck, self._retry = False, FIRST_RETRY
+        if waiting := self._waiting():
+            soonest = min(waiting, key=lambda pending: pending.retry_at)
+            self.trouble, self.retry_at = soonest.error, soonest.retry_at
+            return Outcome.PUT_OFF
+        self.trouble, self.retry_at = None, 0.0
         return outcome
 
     def _note_lock(self, locked: bool) -> None:
@@ -168,10 +178,29 @@ class SessionFiles(SessionLines):
         elif locked and self._lock_news is False:
             self._lock_news = None
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether a line of our own would be in the log at once. One that is kept is the first to go."""
+        log = self._pending.get(0)
+        return not self.is_stuck and (log is None or log.error is None)
+
+    def retry_now(self) -> None:
+        """
+        Try with the next `flush` what would have to wait.
+        """
+        self.retry_at = 0.0
+        for pending in self._pending.values():
+            pending.retry_at = 0.0
+
+    def _waiting(self) -> list[Pending]:
+        """What is kept for files that could not be written."""
+        return [pending for pending in self._pending.values() if pending.error is not None]
+
     def put_off(self, error: BaseException) -> None:
         """
-        Try again later, because of that error.
+        Try all of the session again later, because of that error.
         """
+        self.is_stuck = self.failed = True
         self.trouble = error
         self.retry_at = time.monotonic() + self._retry
         self._retry = min(self._retry * 2, LONGEST_RETRY)
@@ -181,7 +210,8 @@ class SessionFiles(SessionLines):
             return Outcome.OVER
         self._write_rounds(locked)
         if self.end is not None:
-            self._finish(self.end, locked)
+            if not self._waiting():  # where too much is kept, the last lines are the first to go
+                self._finish(self.end, locked)
             return Outcome.OVER
         if self.record.is_due or self.record.takes_turn():
             self._save_metadata()
@@ -225,18 +255,17 @@ class SessionFiles(SessionLines):
         )
 
     def _write_rounds(self, locked: bool) -> None:
+        now = time.monotonic()
         for _ in range(ROUNDS):
             if self.entries:
                 self.settle()
-            if not self._pending:
+            due = sorted(index for index, pending in self._pending.items() if pending.retry_at <= now)
+            if not due:
                 return
-            error: OSError | None = None
-            for index in sorted(self._pending):
-                error = self._write_file(index, locked) or error
-            if error:
-                raise error
+            for index in due:
+                self._write_file(index, locked)
 
-    def _write_file(self, index: int, locked: bool) -> OSError | None:
+    def _write_file(self, index: int, locked: bool) -> None:
         pending = self._pending[index]
         path = self.channel.paths.file(index)
         writer = self._shared.open.writer(path)
@@ -264,13 +293,16 @@ class SessionFiles(SessionLines):
                 writer.is_new = False
         if done == len(pending.lines):
             del self._pending[index]
+            if pending.error is not None:
+                self._shared.reporter.over(f"write {path}")
         else:
-            del pending.lines[:done], pending.counts[:done]
-            pending.joined = b""
+            pending.written(done)
+            if writer.error is not None:
+                self.failed = True
+                pending.put_off(writer.error)
         if writer.rotated:
             self._note_rotation(path, writer.rotated)
             writer.rotated = []
-        return writer.error
 
     def _note_rotation(self, path: str, rotated: list[str]) -> None:
         name = os.path.basename(path)
@@ -305,4 +337,5 @@ class SessionFiles(SessionLines):
                 self.say("session_end", data, end["created"])
             end["said"] = True
         self._write_rounds(locked)
-        self._save_metadata()
+        if not self._waiting():
+            self._save_metadata()

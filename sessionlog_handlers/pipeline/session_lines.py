@@ -18,6 +18,8 @@ from sessionlog_handlers.pipeline.routes import Route
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.settings.layouts import Layout
 
+FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
+LONGEST_RETRY = 5.0
 OWN = 0  # the number that our own lines have instead of a session's
 
 
@@ -31,15 +33,41 @@ class Pending:
         counts: For each line whether it counts as an entry: an audit line's twin in the log already does.
 
         joined: All lines at once, where somebody has joined them already; else empty.
+
+        size: The bytes of them all.
+
+        error: Why the file could not be written; None if nobody has tried in vain.
+
+        retry_at: When it is tried again, on the monotonic clock.
     """
 
-    __slots__ = ("counts", "durable", "joined", "lines")
+    __slots__ = ("_retry", "counts", "durable", "error", "joined", "lines", "retry_at", "size")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.counts = bytearray()
         self.joined = b""
+        self.size = 0
         self.durable = False
+        self.error: OSError | None = None
+        self.retry_at = 0.0
+        self._retry = FIRST_RETRY
+
+    def written(self, number: int) -> None:
+        """
+        So many of the lines, the first ones, are in the file.
+        """
+        self.size -= sum(map(len, self.lines[:number]))
+        del self.lines[:number], self.counts[:number]
+        self.joined = b""
+
+    def put_off(self, error: OSError) -> None:
+        """
+        Try again later, because of that error.
+        """
+        self.error = error
+        self.retry_at = time.monotonic() + self._retry
+        self._retry = min(self._retry * 2, LONGEST_RETRY)
 
 
 class SessionLines:
@@ -168,6 +196,7 @@ class SessionLines:
         else:
             pending.joined = b""
         pending.lines += lines.each
+        pending.size += len(lines.joined)
         pending.counts += counts
         pending.durable |= durable
 
@@ -187,7 +216,7 @@ class SessionLines:
         # In trouble this is asked for with each batch, and there may be very many.
         size += sum(map(_size, islice(self.entries, number, None)))
         self._measured = len(self.entries), size
-        return size + sum(sum(map(len, pending.lines)) for pending in self._pending.values())
+        return size + sum(pending.size for pending in self._pending.values())
 
     def trim(self, excess: int) -> int:
         """
@@ -202,7 +231,9 @@ class SessionLines:
             lines += entry.session == OWN
         for pending in self._pending.values():
             while pending.lines and freed < excess:
-                freed += len(pending.lines.pop())
+                size = len(pending.lines.pop())
+                freed += size
+                pending.size -= size
                 pending.joined = b""
                 counted = pending.counts.pop()
                 lost += counted

@@ -170,6 +170,91 @@ class TestTrouble:
         assert [line["data"]["number"] for line in _lines(tmp_path, "audit_user.log")] == [*range(10)]
         assert len([line for line in _lines(tmp_path) if line["event"] == "initial_prompt"]) == 10
 
+    def test_one_bad_file_delays_no_other(self, handler, tmp_path, capfd):
+        """
+        While one file can't be written, each batch of the others is written at once, and the trouble is told once.
+        """
+        session = start_session("abc", level="prompts")
+        handler.flush()
+        os.mkdir(tmp_path / "abc" / "audit_user.log")
+        for number in range(30):
+            session.event("initial_prompt", number=number)
+            handler.flush()
+            # Tried again after 0.1 s, 0.2 s and so on, all of it would be up to 5 s late.
+            assert _lines(tmp_path)[-1]["data"] == {"number": number}
+        stats = handler.stats()
+        assert (stats["written"], stats["pending"], stats["dropped"]) == (30, 0, {})
+        assert capfd.readouterr().err.count("audit_user.log: can't be written") == 1
+        os.rmdir(tmp_path / "abc" / "audit_user.log")
+        session.end()
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        assert [line["data"]["number"] for line in _lines(tmp_path, "audit_user.log")] == [*range(30)]
+        assert _lines(tmp_path)[-1]["event"] == "session_end"
+
+    def test_bad_log_delays_no_audit(self, handler, tmp_path):
+        """
+        While the log can't be written, audit files are; what is kept for the log counts as pending until it is there.
+        """
+        session = start_session("abc", level="prompts")
+        handler.flush()
+        os.unlink(tmp_path / "abc" / "session.log")
+        os.mkdir(tmp_path / "abc" / "session.log")
+        for number in range(10):
+            session.event("initial_prompt", number=number)
+            handler.flush()
+            assert _lines(tmp_path, "audit_user.log")[-1]["data"] == {"number": number}
+        assert handler.stats()["pending"] == 10
+        os.rmdir(tmp_path / "abc" / "session.log")
+        session.end()
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        stats = handler.stats()
+        assert (stats["accepted"], stats["written"], stats["pending"]) == (10, 10, 0)
+        assert [line["data"].get("number") for line in _lines(tmp_path)] == [*range(10), None]
+
+    def test_end_waits_for_all_files(self, handler, tmp_path):
+        """
+        A session ends only when all of its files are complete: until then it runs by its metadata, and no last line is
+        said.
+        """
+        session = start_session("abc", level="prompts")
+        handler.flush()
+        os.mkdir(tmp_path / "abc" / "audit_user.log")
+        session.event("initial_prompt", number=0)
+        session.end()
+        handler.flush()
+        assert _lines(tmp_path)[-1]["event"] == "initial_prompt"
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "running"
+        os.rmdir(tmp_path / "abc" / "audit_user.log")
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        assert _lines(tmp_path)[-1]["event"] == "session_end"
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "ended"
+
+    def test_backlog_of_one_bad_file(self, tmp_path):
+        """
+        What is kept for one bad file is bounded, and costs the others nothing: all that is lost is its own lines.
+        """
+        handler = SessionHandler(tmp_path, linger=0, backlog=20_000)
+        session = start_session("abc", level="prompts")
+        handler.flush()
+        os.mkdir(tmp_path / "abc" / "audit_user.log")
+        for number in range(300):
+            session.event("initial_prompt", number=number, text="x" * 100)
+            if number % 10 == 0:
+                handler.flush()
+        handler.flush()
+        stats = handler.stats()
+        assert (stats["written"], stats["pending"], stats["dropped"]) == (300, 0, {})
+        (files,) = handler.root.router._troubled
+        assert 0 < files.held <= 20_000 + 10 * 300
+        os.rmdir(tmp_path / "abc" / "audit_user.log")
+        session.end()
+        wait_until(lambda: not handler.stats()["sessions"], 10)
+        kept = [line["data"]["number"] for line in _lines(tmp_path, "audit_user.log")]
+        assert kept == sorted(set(kept))
+        assert 50 < len(kept) < 200
+        prompts = [line for line in _lines(tmp_path) if line["event"] == "initial_prompt"]
+        assert [line["data"]["number"] for line in prompts] == [*range(300)]
+
     def test_many_rotations_in_a_batch(self, tmp_path):
         """
         However often one batch rotates the log, what comes after it is written, and `flush` says so only then.
