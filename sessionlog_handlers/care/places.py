@@ -22,7 +22,7 @@ from sessionlog_handlers.pipeline.leftovers import ORPHAN_AGE, find_leftovers
 from sessionlog_handlers.pipeline.metadata import load_metadata, write_metadata
 from sessionlog_handlers.pipeline.places import METADATA_NAMES
 from sessionlog_handlers.pipeline.reconstruction import close_by_lines, rebuild
-from sessionlog_handlers.pipeline.recovery import BROKEN_MODE, BROKEN_SUFFIX, Finding, is_broken, set_aside
+from sessionlog_handlers.pipeline.recovery import BROKEN_MODE, BROKEN_SUFFIX, Finding, is_broken, kept_aside, set_aside
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
 from sessionlog_handlers.settings.layouts import FileSpec, Layout
 from sessionlog_handlers.settings.model import Settings
@@ -36,9 +36,9 @@ def examine_place(case: Case) -> Iterator[Finding]:
     if not case.is_ours:
         wrong, remedy = (
             "it has logs, and none of their lines tells of which session",
-            "nothing: they may be other programs'",
+            "nothing: it may be another program's",
         )
-        yield case.finding("unknown", case.directory, wrong, remedy, harmless=True)
+        yield case.finding("unknown", case.logs[0], wrong, remedy, harmless=True)
         return
     yield from _leftovers(case)
     yield from _modes(case)  # before anything is renamed
@@ -176,7 +176,7 @@ def _paths(case: Case) -> SessionPaths:
 def _modes(case: Case) -> Iterator[Finding]:
     file_mode, directory_mode = told_modes(case.config)
     logs = [name for log in case.logs for name in (log, log + GZIP_SUFFIX, *(str(path) for _, path in archives(log)))]
-    broken = [name for directory in case.directories for name in _set_aside(directory)]
+    broken = kept_aside(case.metadata_path)
     wrong = [
         *wrong_directories(case.directories, directory_mode),
         *wrong_files([*logs, case.metadata_path], file_mode),
@@ -184,10 +184,3 @@ def _modes(case: Case) -> Iterator[Finding]:
     ]
     for mode in wrong:
         yield case.finding("mode", mode.path, str(mode), mode.remedy, mode.mend, while_running=True)
-
-
-def _set_aside(directory: str) -> list[str]:
-    prefixes = tuple(f"{name}{BROKEN_SUFFIX}" for name in METADATA_NAMES)
-    with suppress(OSError):
-        return [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.startswith(prefixes)]
-    return []

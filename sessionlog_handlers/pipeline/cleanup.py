@@ -13,6 +13,7 @@ from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.leftovers import remove_leftovers
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import read_metadata
+from sessionlog_handlers.pipeline.recovery import kept_aside
 from sessionlog_handlers.pipeline.rotation import empty_slot
 from sessionlog_handlers.settings.model import Settings
 
@@ -66,8 +67,9 @@ def _delete(paths: SessionPaths, logs: list[str], settings: Settings) -> None:
     for path in logs:
         for name in (path, *slot_names(path, settings.backup_count)):
             empty_slot(name)
-    with suppress(FileNotFoundError):
-        os.unlink(paths.metadata)
+    for name in (paths.metadata, *kept_aside(paths.metadata)):
+        with suppress(FileNotFoundError):
+            os.unlink(name)
     names = [os.path.basename(name) for name in (*logs, paths.metadata)]
     remove_leftovers(paths.directory, names, orphans=False)
     for directory in sorted(paths.directories(), key=lambda path: path.count(os.sep), reverse=True):

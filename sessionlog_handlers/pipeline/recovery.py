@@ -10,6 +10,7 @@ import enum
 import gzip
 import itertools
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable
@@ -255,6 +256,17 @@ def set_aside(path: str) -> str:
     with suppress(OSError):  # a file system without modes
         os.chmod(name, BROKEN_MODE)
     return name
+
+
+def kept_aside(path: str) -> list[str]:
+    """
+    The files that `set_aside` has made of that one.
+    """
+    directory, name = os.path.split(path)
+    aside = re.compile(re.escape(name + BROKEN_SUFFIX) + r"(\.[0-9]+)?")
+    with suppress(OSError):
+        return [os.path.join(directory, found) for found in sorted(os.listdir(directory)) if aside.fullmatch(found)]
+    return []
 
 
 def is_broken(path: str) -> bool:

@@ -266,6 +266,17 @@ class TestOpen:
         ours = ["audit_system.log", "metadata.json", "session.log", "session.log.1"]
         assert _names(directory) == sorted([*ours, *others])
 
+    def test_what_is_set_aside_goes_with_the_session(self, ended):
+        """
+        A session that is deleted at its end leaves no broken metadata behind.
+        """
+        root, content = ended
+        (root / "abc" / "metadata.json").write_bytes(content[:100])
+        handler = SessionHandler(root, linger=0, on_end="delete")
+        start_session("abc", handler=handler).end()
+        handler.close()
+        assert not (root / "abc").exists()
+
     def test_compressed_session_without_metadata(self, tmp_path):
         """
         A session that was compressed at its end and then lost its metadata goes on without losing a line.
