@@ -5,8 +5,10 @@ One session as it is examined: its files, what they are written in, and whether 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from sessionlog_handlers.formats.archives import archives
@@ -35,9 +37,15 @@ class Case:
         self.info = info
         self.root = str(info.root)
         self.directory = str(info.directory)
-        self.logs = [str(path) for path in dict.fromkeys((info.log, *info.files))]
+        # Whoever could write the metadata must not lead us to another session's files.
+        own = [str(path) for path in dict.fromkeys((info.log, *info.files)) if self._is_own(path)]
+        self.logs = own or [str(info.directory / info.log.name)]
         self.config: dict[str, Any] = info.metadata.config if info.metadata else {}
         self.leases = os.path.join(self.root, LEASES_DIRECTORY)
+
+    def _is_own(self, path: Path) -> bool:
+        name = re.escape(self.info.directory.name)
+        return re.search(rf"(?<![A-Za-z0-9]){name}(?![A-Za-z0-9])", str(path.relative_to(self.info.root))) is not None
 
     @cached_property
     def root_is_used(self) -> bool:

@@ -40,6 +40,12 @@ def examine_place(case: Case) -> Iterator[Finding]:
         )
         yield case.finding("unknown", case.logs[0], wrong, remedy, harmless=True)
         return
+    metadata = case.info.metadata
+    if metadata is not None and metadata.session and not case.belongs_to(metadata.session):
+        wrong = f"it says that this is session {metadata.session!r}, whose directory has another name"
+        remedy = "nothing: the directory was renamed or copied"
+        yield case.finding("misplaced", case.metadata_path, wrong, remedy)
+        return
     yield from _leftovers(case)
     yield from _modes(case)  # before anything is renamed
     yield from _metadata(case)
@@ -76,11 +82,7 @@ def _leftovers(case: Case) -> Iterator[Finding]:
 
 
 def _metadata(case: Case) -> Iterator[Finding]:
-    metadata = case.info.metadata
-    if metadata is not None:
-        if metadata.session and not case.belongs_to(metadata.session):
-            wrong = f"it says that this is session {metadata.session!r}, whose directory has another name"
-            yield case.finding("misplaced", case.metadata_path, wrong, "nothing: the directory was renamed or copied")
+    if case.info.metadata is not None:
         return
     path = case.metadata_path
     broken = is_broken(path)

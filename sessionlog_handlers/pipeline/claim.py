@@ -155,7 +155,7 @@ def _settle(channel: Channel, shared: Shared) -> None:
     paths = channel.paths
     names, metadata = [os.path.basename(path) for path in paths.files()], os.path.basename(paths.metadata)
     for directory in paths.directories():
-        if directory != paths.root:  # in a flat layout that one has the logs of all sessions
+        if paths.name in directory[len(paths.root) :].split("/"):  # others may have the logs of all sessions
             settle_directory(directory, names, metadata)
     for path in paths.files():
         if os.path.lexists(path + GZIP_SUFFIX) and not os.path.lexists(path):

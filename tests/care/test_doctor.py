@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from helpers import child_environment, read_lines, run_python, wait_until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sessionlog_handlers import SessionHandler, read_session, start_session
+from sessionlog_handlers import SessionHandler, read_path, read_session, start_session
 from sessionlog_handlers.care.doctor import Checkup, examine, mend
 from sessionlog_handlers.pipeline import leftovers
 from sessionlog_handlers.pipeline.control import ControlFile
@@ -371,6 +373,19 @@ class TestMetadata:
         lease.give_back()
         assert _mended(tmp_path) == ["no_metadata"]
 
+    def test_files_with_names_of_their_own(self, tmp_path):
+        """
+        Files that are spelled out are looked at wherever they are.
+        """
+        files = {"logs/of-{id}.log": "level", "{id}/audit.log": "user"}
+        handler = SessionHandler(tmp_path, linger=0, files=files)
+        start_session("abc", handler=handler).end()
+        handler.close()
+        with (tmp_path / "logs" / "of-abc.log").open("ab") as log:
+            log.write(b"garbage\n")
+        assert _mended(tmp_path) == ["damaged_log"]
+        assert (tmp_path / "logs" / "of-abc.log.1").exists()
+
     @pytest.mark.parametrize("lost", [False, True])
     def test_renamed_directory(self, tmp_path, lost):
         """
@@ -384,6 +399,19 @@ class TestMetadata:
         before = _state(tmp_path)
         _mend(tmp_path)
         assert _state(tmp_path) == before
+
+    def test_of_another_sessions_files(self, tmp_path):
+        """
+        Metadata that names another session's files leads to none of them.
+        """
+        _app(tmp_path)
+        shutil.copytree(tmp_path / "abc", tmp_path / "other")
+        path, log = tmp_path / "abc" / "metadata.json", tmp_path / "other" / "session.log"
+        path.write_text(path.read_text().replace('"abc/session.log"', '"other/session.log"'))
+        log.write_bytes(log.read_bytes() + b"\0\n")
+        before = log.read_bytes()
+        _mend(tmp_path)
+        assert log.read_bytes() == before
 
 
 class TestDamage:
@@ -659,6 +687,46 @@ def test_killed_everywhere(tmp_path, first, old):
         assert _numbers(root) == before, root
         assert _find(root) == [], root
     assert points > 10
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> Path:
+    """
+    A root with a session whose process was killed.
+    """
+    root: Path = tmp_path_factory.mktemp("killed")
+    home = {"SESSIONLOG_HOME": str(root / "home")}
+    assert run_python(KILLED, root / "logs", "multiplexer", "die()", env=home).returncode == -9
+    return root / "logs"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["metadata.json", "session.log", "audit_system.log"]),
+    share=st.floats(0.0, 1.0),
+    byte=st.none() | st.integers(0, 255),
+)
+def test_any_damage(killed, tmp_path_factory, name, share, byte):
+    """
+    Wherever a file is cut or a byte of it changed, nothing raises, no line is lost by mending, and once is enough.
+    """
+    root = tmp_path_factory.mktemp("damaged") / "logs"
+    shutil.copytree(killed, root)
+    path = root / "abc" / name
+    content = bytearray(path.read_bytes())
+    place = int(share * (len(content) - 1))
+    path.write_bytes(content[:place] if byte is None else content[:place] + bytes([byte]) + content[place + 1 :])
+
+    def lines() -> list[str]:
+        found = [line for file in root.glob("abc/*.log*") for line in read_path(file)]
+        return sorted(map(repr, found))
+
+    before = lines()
+    _find(root)
+    _mend(root)
+    assert lines() == before
+    left = [finding for checkup in examine([root]) for finding in checkup.findings]
+    assert [finding for finding in left if finding.mend] == []
 
 
 def test_lines_of_metadata(tmp_path):
