@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextlib import contextmanager, suppress
+from contextvars import Context, ContextVar, Token
 from logging import LogRecord
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -25,6 +25,9 @@ class HasId(Protocol):
 
 _current: ContextVar[HasId | str | None] = ContextVar("sessionlog_session", default=None)
 _process_default: HasId | str | None = None
+
+_ORIGIN = "_sessionlog_origin"  # the name of what an exception carries
+_notes_origins = False
 
 
 def _id_of(session: HasId | str | None) -> str | None:
@@ -76,6 +79,41 @@ def leave(token: Token[HasId | str | None]) -> None:
         _current.set(None)
 
 
+def note_origins(wanted: bool) -> None:
+    """
+    Let exceptions tell which session was current where they were raised, when they are out of it.
+    """
+    global _notes_origins
+    _notes_origins = wanted
+
+
+def note_origin(error: BaseException, session: HasId | str) -> None:
+    """
+    An exception leaves a block in which a session was current. The innermost such block counts.
+
+    Only the id is noted, as text: an exception may be pickled, and must not keep a session.
+    """
+    if _notes_origins and not hasattr(error, _ORIGIN):
+        with suppress(Exception):  # a class of the app's may refuse other attributes
+            setattr(error, _ORIGIN, _id_of(session))
+
+
+def origin_of(error: BaseException) -> str | None:
+    """
+    The id of the session in whose block an exception was raised that is out of it by now; None if not known.
+    """
+    origin = getattr(error, _ORIGIN, None)
+    return origin if isinstance(origin, str) else None
+
+
+def current_in(context: Context | None) -> HasId | str | None:
+    """
+    What is current in another context, by the same rules as here; None stands for one without a session of its own.
+    """
+    here = context.get(_current) if context is not None else None
+    return here if here is not None else _process_default
+
+
 @contextmanager
 def use_session(session: HasId | str) -> Iterator[None]:
     """
@@ -87,6 +125,9 @@ def use_session(session: HasId | str) -> Iterator[None]:
     token = enter(session)
     try:
         yield
+    except BaseException as error:
+        note_origin(error, session)
+        raise
     finally:
         leave(token)
 

@@ -16,6 +16,7 @@ from sessionlog_handlers.offers import BY_ALL, TakesEvents
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import make_root
 from sessionlog_handlers.session import Session
+from sessionlog_handlers.unhandled import capture
 
 if TYPE_CHECKING:
     from sessionlog_handlers.settings.options import SettingsOptions
@@ -59,6 +60,8 @@ class SessionHandler(TakesEvents, logging.Handler):
         self._place = os.path.abspath(settings.single_file or settings.directory)
         self._taken = (self._place,)
         self.root = lifecycle.root_for(settings, self, Session)
+        if settings.capture_errors:
+            capture()
         super().__init__()  # last: what could not be made must not be registered with `logging`
 
     def createLock(self) -> None:

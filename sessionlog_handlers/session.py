@@ -13,7 +13,7 @@ from time import time
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sessionlog_handlers import context
+from sessionlog_handlers import context, unhandled
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
 from sessionlog_handlers.formats.encoding import encode_fast, freeze, safe_repr
 from sessionlog_handlers.levels import SessionLevel
@@ -281,6 +281,9 @@ class Session(Channel):
             _blocks.set(blocks[:at] + blocks[at + 1 :])
             context.leave(blocks[at][1])
         # Else the block was entered in another context, such as that of a fixture, and nothing is current here by it.
+        if error is not None:
+            context.note_origin(error, self)
+            unhandled.tell(self, error, "block")
         with self.root.lock:
             self._held -= 1
             is_last = self._held <= 0

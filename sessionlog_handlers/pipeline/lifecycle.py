@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +37,7 @@ _parking: Parking | None = None
 _trial: Trial | None = None
 _signal_reason: tuple[str, float] | None = None  # why the process is about to end, and since when
 _previous: dict[int, Any] = {}
+_at_end: list[Callable[[], None]] = []
 
 
 class _Service(NamedTuple):
@@ -205,6 +207,20 @@ def close_all() -> None:
         _handlers.clear()
         _kept.clear()
         _parking = None
+    _call_at_end()
+
+
+def at_end(call: Callable[[], None]) -> None:
+    """
+    Call something once, after the sessions have ended with the process.
+    """
+    if call not in _at_end:
+        _at_end.append(call)
+
+
+def _call_at_end() -> None:
+    while _at_end:
+        _at_end.pop()()
 
 
 def exit_reason() -> str:
@@ -226,6 +242,7 @@ def _at_exit() -> None:
         root.finish(reason)
     if _parking is not None:
         _parking.tell_unwritten()
+    _call_at_end()
 
 
 def _after_fork_in_child() -> None:

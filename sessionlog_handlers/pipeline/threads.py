@@ -10,6 +10,10 @@ from collections.abc import Callable
 _forbidden = False
 
 
+class _OurThread(threading.Thread):
+    """A thread of this package."""
+
+
 def start_thread(target: Callable[[], None], name: str) -> threading.Thread | None:
     """
     Start a daemon thread; None if there can be none any more, and its work must be done by whoever asks for it.
@@ -18,7 +22,7 @@ def start_thread(target: Callable[[], None], name: str) -> threading.Thread | No
     """
     if _forbidden:
         return None
-    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread = _OurThread(target=target, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError:
@@ -39,3 +43,10 @@ def forbid_threads() -> None:
     """
     global _forbidden
     _forbidden = True
+
+
+def is_ours() -> bool:
+    """
+    Whether this is a thread of the package. A finalizer of the app's may run in any thread, so in one of ours too.
+    """
+    return isinstance(threading.current_thread(), _OurThread)
