@@ -30,7 +30,10 @@ _ORIGIN = "_sessionlog_origin"  # the name of what an exception carries
 _notes_origins = False
 
 
-def _id_of(session: HasId | str | None) -> str | None:
+def id_of(session: HasId | str | None) -> str | None:
+    """
+    The id of a session that is given as itself or by its id.
+    """
     return session if session is None or isinstance(session, str) else session.id
 
 
@@ -46,7 +49,7 @@ def current_session_id() -> str | None:
     """
     The id of the session that is current here, or None.
     """
-    return _id_of(current())
+    return id_of(current())
 
 
 def set_default_session(session: HasId | str | None) -> None:
@@ -95,7 +98,7 @@ def note_origin(error: BaseException, session: HasId | str) -> None:
     """
     if _notes_origins and not hasattr(error, _ORIGIN):
         with suppress(Exception):  # a class of the app's may refuse other attributes
-            setattr(error, _ORIGIN, _id_of(session))
+            setattr(error, _ORIGIN, id_of(session))
 
 
 def origin_of(error: BaseException) -> str | None:

@@ -15,6 +15,7 @@ from sessionlog_handlers.formats.records import TAKEN
 from sessionlog_handlers.offers import BY_ALL, TakesEvents
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import make_root
+from sessionlog_handlers.processes import serve_children
 from sessionlog_handlers.session import Session
 from sessionlog_handlers.unhandled import capture
 
@@ -54,14 +55,16 @@ class SessionHandler(TakesEvents, logging.Handler):
         if settings.on_error == "raise" and settings.enabled:
             make_root(str(settings.directory), settings.directory_mode)
         self.settings = settings
+        self.options = given  # for child processes
         self._name = None  # whoever looks for a handler by its name may come before the base class sets it
         self._enabled = settings.enabled
         self._has_plain_filter = type(self).filter is logging.Handler.filter
-        self._place = os.path.abspath(settings.single_file or settings.directory)
+        self._place = lifecycle.place_of(settings)
         self._taken = (self._place,)
         self.root = lifecycle.root_for(settings, self, Session)
         if settings.capture_errors:
             capture()
+        serve_children(SessionHandler)
         super().__init__()  # last: what could not be made must not be registered with `logging`
 
     def createLock(self) -> None:

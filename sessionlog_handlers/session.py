@@ -288,7 +288,7 @@ class Session(Channel):
             self._held -= 1
             is_last = self._held <= 0
         if is_last:
-            self.end(_reason(error))
+            self.end(lifecycle.reason_of(error))
 
     async def __aenter__(self) -> Session:
         return self.__enter__()
@@ -442,11 +442,3 @@ def _traceback_of(error: BaseException) -> str:
         return "".join(traceback.format_exception(error)).rstrip("\n")
     except Exception:
         return f"{type(error).__name__} (its traceback can't be made)"
-
-
-def _reason(error: BaseException | None) -> str:
-    if error is None or isinstance(error, GeneratorExit):
-        return "return"
-    if isinstance(error, SystemExit):
-        return f"exit {error.code if isinstance(error.code, int) else int(error.code is not None)}"
-    return "signal SIGINT" if isinstance(error, KeyboardInterrupt) else f"exception {type(error).__name__}"

@@ -53,6 +53,17 @@ class TestExamples:
                 assert hasattr(self, f"test_{path.stem}"), path
                 assert len(source.splitlines()) < 60, path
 
+    def test_process_pool(self, tmp_path):
+        """
+        Each worker's record is in the session, with the worker's number, and the session ends once.
+        """
+        printed = run_example("process_pool", tmp_path).stdout
+        lines = printed_lines(printed)
+        assert sorted(messages(printed)) == [f"{number} is worked on for squares" for number in range(4)]
+        assert all(("pid" in line) == (line["event"] == "log") for line in lines)
+        events = [line["event"] for line in lines if line["event"] != "log"]
+        assert events == ["session_start", "completion", "session_end"]
+
     def test_quickstart(self, tmp_path, home):
         """
         The session's level decides, and the change of it is in the log.

@@ -52,9 +52,16 @@ class Claim:
     rebuilt: Metadata | None = None
 
 
-def claim(channel: Channel, shared: Shared) -> Claim:
+def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim:
     """
     Make the session's directories and find out who runs it. The session's lock is held.
+
+    Args:
+        channel: The session.
+
+        shared: The root's means.
+
+        inherited: A parent process began it, and this one only joins it.
 
     Raises:
         OSError: If the directories can't be made, or what is there can't be read.
@@ -77,6 +84,8 @@ def claim(channel: Channel, shared: Shared) -> Claim:
         metadata, logs = load_metadata(channel.paths.metadata), _logs(channel, shared)
     if metadata is None:
         return _go_on_without(channel, shared, logs)
+    if inherited and metadata.state == "ended" and metadata.final:
+        return Claim(owner=False, refused=True)
     return _judge(channel, shared, metadata, logs)
 
 

@@ -32,6 +32,18 @@ class StartCommand:
         router.start(self.channel, self.start, self.begin)
 
 
+class JoinCommand(StartCommand):
+    """
+    A session that another process began: nothing is written for it here before its first entry.
+    """
+
+    __slots__ = ()
+
+    def run(self, router: Router) -> None:
+        """Let it join."""
+        router.inherit(self.channel)
+
+
 class LevelCommand:
     """
     A session's level changes here.

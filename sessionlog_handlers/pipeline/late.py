@@ -21,11 +21,12 @@ def when_loaded(name: str, call: Callable[[ModuleType], None]) -> None:
     Args:
         name: The module's full name.
 
-        call: What is called, in the thread that loads the module. What it raises is left out.
+        call: What is called, in the thread that loads the module. What it raises is nobody's concern.
     """
     module = sys.modules.get(name)
     if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
-        call(module)
+        with suppress(Exception):
+            call(module)
         return
     _waiting[name] = call
     if _finder not in sys.meta_path:

@@ -16,7 +16,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sessionlog_handlers.pipeline.signals import current_handler, install_handler, is_redirected
+from sessionlog_handlers.pipeline.signals import (
+    current_handler,
+    give_default_back,
+    install_handler,
+    is_redirected,
+    keep_before_default,
+    set_handler,
+)
 from sessionlog_handlers.pipeline.threads import forbid_threads
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ _parking: Parking | None = None
 _trial: Trial | None = None
 _signal_reason: tuple[str, float] | None = None  # why the process is about to end, and since when
 _previous: dict[int, Any] = {}
+_end_reason = ""  # why a child of `multiprocessing` is about to end
 _at_end: list[Callable[[], None]] = []
 
 
@@ -67,7 +75,7 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
     from sessionlog_handlers.pipeline.root import SessionRoot
 
     load_writer()
-    place = os.path.abspath(settings.single_file or settings.directory)
+    place = place_of(settings)
     with _lock:
         root = _roots.get(place)
         if root is None:
@@ -138,6 +146,21 @@ class Trial:
             for _, root, place, _ in self._services:
                 if root not in served and _roots.get(place) is root:
                     del _roots[place]  # made for the trial: no thread of it runs, no file of it is open
+
+
+def place_of(settings: Settings) -> str:
+    """
+    What tells roots apart: the absolute path of the directory, or of the one file that takes its place.
+    """
+    return os.path.abspath(settings.single_file or settings.directory)
+
+
+def live_handlers() -> list[Any]:
+    """
+    Every handler that serves a root, in the order of their making.
+    """
+    with _lock:
+        return [handler for reference, _ in _handlers if (handler := reference()) is not None]
 
 
 def is_newest(handler: logging.Handler, root: SessionRoot) -> bool:
@@ -223,6 +246,25 @@ def _call_at_end() -> None:
         _at_end.pop()()
 
 
+def reason_of(error: BaseException | None) -> str:
+    """
+    What an end is called that an exception brings about: of a session's block, a child process, or the program.
+    """
+    if error is None or isinstance(error, GeneratorExit):
+        return "return"
+    if isinstance(error, SystemExit):
+        return f"exit {error.code if isinstance(error.code, int) else int(error.code is not None)}"
+    return "signal SIGINT" if isinstance(error, KeyboardInterrupt) else f"exception {type(error).__name__}"
+
+
+def ends_with(error: BaseException) -> None:
+    """
+    An exception is about to end this process, one that runs no exit functions and calls no hook.
+    """
+    global _end_reason
+    _end_reason = reason_of(error)
+
+
 def exit_reason() -> str:
     """
     Why the process ends, as far as can be known at its end.
@@ -230,12 +272,17 @@ def exit_reason() -> str:
     if _signal_reason and time.monotonic() - _signal_reason[1] < SIGNAL_MEMORY:
         return _signal_reason[0]
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    if isinstance(error, KeyboardInterrupt):
-        return "signal SIGINT"
-    return f"exception {type(error).__name__}" if error is not None else "exit"
+    return _end_reason or (reason_of(error) if error is not None else "exit")
 
 
-def _at_exit() -> None:
+def at_exit() -> None:
+    """
+    The process ends: end its sessions and write what can be written.
+    """
+    if _has_children():
+        for root in all_roots():
+            root.flush()
+        return  # `multiprocessing` waits for them at its own exit, and then calls this again
     forbid_threads()
     reason = exit_reason()
     for root in all_roots():
@@ -245,10 +292,24 @@ def _at_exit() -> None:
     _call_at_end()
 
 
+def _has_children() -> bool:
+    """
+    Whether children of `multiprocessing` still run that it will wait for: they may write to sessions of ours.
+    """
+    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+    if process is None or not _roots or getattr(util, "_exiting", True):
+        return False
+    try:
+        # In a fork of the process that started them, they are not ours to wait for.
+        return any(not child.daemon and child._parent_pid == os.getpid() for child in process.active_children())
+    except Exception:
+        return False
+
+
 def _after_fork_in_child() -> None:
-    global _lock, _signal_reason
+    global _lock, _signal_reason, _end_reason
     _lock = threading.RLock()
-    _signal_reason = None
+    _signal_reason, _end_reason = None, ""
     for root in all_roots():
         root.after_fork_in_child()
     if _parking is not None:
@@ -256,21 +317,8 @@ def _after_fork_in_child() -> None:
 
 
 def _before_fork() -> None:
-    """
-    Children of `multiprocessing` leave without running exit functions, but run its own finalizers: use these.
-    """
     for root in all_roots():
         root.before_fork()
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and _roots and not getattr(util, "_sessionlog_known", False):
-        util._sessionlog_known = True  # type: ignore[attr-defined]  # a mark, so that this is done once
-        util.register_after_fork(_at_exit, _finish_with_child)
-
-
-def _finish_with_child(_: object) -> None:
-    from multiprocessing.util import Finalize
-
-    Finalize(None, _at_exit, exitpriority=-100)
 
 
 def capture_signals() -> None:
@@ -290,6 +338,13 @@ def capture_signals() -> None:
             continue  # ignored on purpose (nohup), or not Python's to handle
         _previous[number] = previous
         install_handler(number, _on_signal)
+        keep_before_default(number, _on_default)
+        at_end(give_default_back)
+
+
+def _on_default(number: int, frame: Any) -> None:
+    _previous[number] = signal.SIG_DFL
+    _on_signal(number, frame)
 
 
 def _on_signal(number: int, frame: Any) -> None:
@@ -306,10 +361,10 @@ def _on_signal(number: int, frame: Any) -> None:
         return
     for root in all_roots():
         root.finish(reason)
-    signal.signal(number, signal.SIG_DFL)
+    set_handler(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-atexit.register(_at_exit)
+atexit.register(at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

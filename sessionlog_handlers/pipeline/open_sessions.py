@@ -17,7 +17,7 @@ from sessionlog_handlers.context import find_session_id
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
 from sessionlog_handlers.levels import SessionLevel, threshold_name
 from sessionlog_handlers.pipeline.channel import Channel, Entry
-from sessionlog_handlers.pipeline.commands import EndCommand, LevelCommand, StartCommand
+from sessionlog_handlers.pipeline.commands import EndCommand, JoinCommand, LevelCommand, StartCommand
 from sessionlog_handlers.pipeline.layout import SessionPaths, check_id, directory_name
 from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.queue import BoundedQueue
@@ -142,6 +142,23 @@ class OpenSessions(ABC):
             self._begin(channel, StartCommand(channel, channel.opened, begin))
         self._attend()
         return channel, True
+
+    def join(self, session_id: str, level: SessionLevel, severity: int, metadata: Mapping[str, Any]) -> Channel:
+        """
+        Know a session that the parent process runs, or give the one that is known under that id.
+
+        Nothing is written for it before its first entry, and it is not ended here.
+        """
+        with self.lock:
+            self._purge()
+            known = self.sessions.get(session_id)
+            if known is not None and not known.closed:
+                return known
+            table = self.plan.table(level, severity)
+            channel = self.channel_type(self, session_id, self._paths(session_id), table)
+            channel.app_metadata = dict(metadata)
+            self._begin(channel, JoinCommand(channel, channel.opened, {}))
+        return channel
 
     def _begin(self, channel: Channel, start: StartCommand) -> None:
         self._command(start)  # before anybody can find the session and put an entry ahead of it

@@ -7,19 +7,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sessionlog_handlers.formats.encoding import encode_object
 from sessionlog_handlers.formats.line import Fields, Head, Line, LineFormat, Payload
 from sessionlog_handlers.levels import SessionLevel
 from sessionlog_handlers.pipeline.channel import Channel, Entry
-from sessionlog_handlers.pipeline.commands import LevelCommand, StartCommand
+from sessionlog_handlers.pipeline.commands import JoinCommand, LevelCommand, StartCommand
 from sessionlog_handlers.pipeline.listener import Barrier
 from sessionlog_handlers.pipeline.root import SessionRoot
 from sessionlog_handlers.settings.model import Settings
-
-if TYPE_CHECKING:
-    from sessionlog_handlers.pipeline.router import Router
 
 MAX_PARKED = 10_000  # entries; later ones are counted as lost
 MAX_BYTES = 32 * 1024 * 1024  # held by entries, as much as a handler's queue holds by default
@@ -44,18 +41,6 @@ class _Wish(NamedTuple):
     level: SessionLevel | None
     severity: int | None
     by: str
-
-
-class _Inherited(StartCommand):
-    """
-    A session that a parent process began: nothing is written for it here before its first entry.
-    """
-
-    __slots__ = ()
-
-    def run(self, router: Router) -> None:
-        """Let it join."""
-        router.inherit(self.channel)
 
 
 class _Unformatted(LineFormat):
@@ -250,7 +235,7 @@ class Parking(SessionRoot):
 
     def _start_of(self, channel: Channel) -> StartCommand:
         """A start for a session whose own had no room, or is the parent process's."""
-        command = _Inherited if channel in self._inherited else StartCommand
+        command = JoinCommand if channel in self._inherited else StartCommand
         return command(channel, channel.opened, {})
 
     def _replay(self, root: SessionRoot, moved: set[Channel]) -> None:

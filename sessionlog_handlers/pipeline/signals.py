@@ -10,8 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+set_handler = signal.signal  # the real one, see `keep_before_default`
+
 _calls: dict[int, Callable[[], None]] = {}  # by signal: what it means instead
 _below: dict[int, Any] = {}  # by signal: the handler that was there before ours
+_kept: dict[int, Callable[[int, Any], None]] = {}  # by signal: what comes before its default
 _passing: set[int] = set()  # signals that are just being passed on to it
 
 
@@ -69,6 +72,32 @@ def install_handler(number: int, handler: Callable[[int, Any], None]) -> None:
         _below[number] = handler
     else:
         signal.signal(number, handler)
+
+
+def keep_before_default(number: int, handler: Callable[[int, Any], None]) -> None:
+    """
+    Let a handler come before a signal's default, also if somebody else gives the signal its default back.
+
+    uvicorn does that for a signal that it has handled, and then raises the signal once more.
+    """
+    _kept[number] = handler
+    if signal.signal is set_handler:
+        signal.signal = _set_unless_default  # type: ignore[assignment]  # a function of the same arguments
+
+
+def give_default_back() -> None:
+    """
+    From now on the default of a signal is the default again.
+    """
+    _kept.clear()
+    if signal.signal is _set_unless_default:
+        signal.signal = set_handler
+
+
+def _set_unless_default(number: int, handler: Any) -> Any:
+    """As `signal.signal`, but for the default of what is kept."""
+    kept = _kept.get(number) if handler == signal.SIG_DFL else None
+    return set_handler(number, kept or handler)
 
 
 def _on_signal(number: int, frame: Any) -> None:

@@ -44,6 +44,7 @@ class TestWhenLoaded:
         """
         What the call raises does not reach whoever loads the module.
         """
+        when_loaded("json", lambda loaded: 1 / 0)
         when_loaded(module, lambda loaded: 1 / 0)
         assert importlib.import_module(module).value == 1
 

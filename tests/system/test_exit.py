@@ -132,9 +132,9 @@ class TestOrdinaryEnds:
         body = """
             import atexit
             # Exit functions run last in, first out, and ours was registered on import.
-            atexit.unregister(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"])._at_exit)
+            atexit.unregister(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"]).at_exit)
             atexit.register(lambda: logger.info("late", extra={"number": -1, "session_id": "other"}))
-            atexit.register(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"])._at_exit)
+            atexit.register(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"]).at_exit)
             logger.info("early", extra={"number": 1, "session_id": "s"})
         """
         run_python(program(body, ', session_level="full"'), tmp_path, check=True)
