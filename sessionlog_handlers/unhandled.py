@@ -124,13 +124,18 @@ def capture() -> None:
     """
     global _active
     with suppress(Exception):
+        from sessionlog_handlers.pipeline import faults  # who wants none pays nothing
+
         _place(sys, "excepthook", _see_main)
         _place(threading, "excepthook", _see_thread)
         _place(sys, "unraisablehook", _see_unraisable)
         when_loaded(LOOPS, _watch_loops)
         context.note_origins(True)
+        faults.want_faults()
+        lifecycle.in_child(faults.forget_faults)
         if not _active:
             lifecycle.at_end(release)
+            lifecycle.at_end(faults.release_faults)
         _active = True
 
 

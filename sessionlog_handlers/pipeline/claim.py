@@ -11,6 +11,7 @@ from typing import Any
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.compression import adopt_compressed
+from sessionlog_handlers.pipeline.faults import find_faults
 from sessionlog_handlers.pipeline.files import make_directory, make_root
 from sessionlog_handlers.pipeline.layout import directory_name
 from sessionlog_handlers.pipeline.leases import is_alive, living
@@ -144,16 +145,19 @@ def _judge(channel: Channel, shared: Shared, metadata: Metadata, logs: list[LogF
     elif metadata.state == "ended" and channel.implicit and (metadata.final or not metadata.implicit):
         return Claim(owner=False, refused=True)
     _settle(channel, shared)
-    crashed = None if metadata.state == "ended" else _tell_crash(metadata, logs)
+    crashed = None if metadata.state == "ended" else _tell_crash(channel, metadata, logs)
     return Claim(owner=True, resumed=True, seq=_owners_number(metadata, logs), crashed=crashed)
 
 
-def _tell_crash(metadata: Metadata, logs: list[LogFile]) -> dict[str, Any]:
+def _tell_crash(channel: Channel, metadata: Metadata, logs: list[LogFile]) -> dict[str, Any]:
     """What ``session_crashed`` says: also if `sessionlog doctor` has found it out before, since no line says so yet."""
     said: dict[str, Any] = {"pid": metadata.pid} if metadata.pid else {}
     said["started"] = metadata.start
     last = last_of(logs)
-    return {**said, "last_line": format_ms(last.ts)} if last else said
+    if last:
+        said["last_line"] = format_ms(last.ts)
+    faults = find_faults(channel.paths, {metadata.owner, *metadata.writers}, last.ts if last else 0.0)
+    return {**said, "faults": faults} if faults else said
 
 
 def _settle(channel: Channel, shared: Shared) -> None:

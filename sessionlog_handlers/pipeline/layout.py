@@ -14,6 +14,8 @@ from sessionlog_handlers.settings.layouts import Layout
 LOCKS_DIRECTORY = ".locks"
 LEASES_DIRECTORY = ".leases"
 CONTROL_FILE = ".control"
+FAULTS_DIRECTORY = ".faults"
+FAULTS_FILE = "faults.txt"  # what `faulthandler` writes, in the session's directory
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Names that Windows keeps for devices, whatever follows the first dot:

@@ -46,6 +46,7 @@ _signal_reason: tuple[str, float] | None = None  # why the process is about to e
 _previous: dict[int, Any] = {}
 _end_reason = ""  # why a child of `multiprocessing` is about to end
 _at_end: list[Callable[[], None]] = []
+_in_child: list[Callable[[], None]] = []
 
 
 class _Service(NamedTuple):
@@ -241,6 +242,14 @@ def at_end(call: Callable[[], None]) -> None:
         _at_end.append(call)
 
 
+def in_child(call: Callable[[], None]) -> None:
+    """
+    Call something in each forked child, after the roots have begun anew there.
+    """
+    if call not in _in_child:
+        _in_child.append(call)
+
+
 def _call_at_end() -> None:
     while _at_end:
         _at_end.pop()()
@@ -312,6 +321,8 @@ def _after_fork_in_child() -> None:
     _signal_reason, _end_reason = None, ""
     for root in all_roots():
         root.after_fork_in_child()
+    for call in _in_child:
+        call()
     if _parking is not None:
         _parking.after_fork_in_child()
 

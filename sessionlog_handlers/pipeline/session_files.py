@@ -14,6 +14,7 @@ from typing import Any
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
+from sessionlog_handlers.pipeline.faults import link_faults, unlink_faults
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.session_lines import FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
@@ -50,6 +51,7 @@ class SessionFiles(SessionLines):
 
     __slots__ = (
         "_begin",
+        "_faults",
         "_inherited",
         "_lock_news",
         "_retry",
@@ -78,6 +80,7 @@ class SessionFiles(SessionLines):
         self._start = start
         self._begin = begin
         self._inherited = inherited
+        self._faults = ""  # the link to what `faulthandler` writes
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
         self._lock_news: bool | None = None  # True: a write went without the lock; False: and that was said
@@ -231,6 +234,7 @@ class SessionFiles(SessionLines):
         self.pid = 0 if found.owner else os.getpid()
         first = not self.claimed
         if first:
+            self._faults = self._link_faults()
             self.seq = found.seq
             self.record.note_begin(resumed=found.resumed)
         if found.rebuilt is not None:
@@ -246,6 +250,12 @@ class SessionFiles(SessionLines):
                 self.say("session_start", {**self._begin, **({"resumed": True} if found.resumed else {})}, self._start)
         self.entries += waiting
         return True
+
+    def _link_faults(self) -> str:
+        shared = self._shared
+        if not shared.settings.capture_errors or shared.settings.single_file:
+            return ""
+        return link_faults(self.channel.paths, shared.lease_name, shared.reporter)
 
     def _refuse(self) -> None:
         self.channel.closed = self.refused = True
@@ -338,4 +348,5 @@ class SessionFiles(SessionLines):
             end["said"] = True
         self._write_rounds(locked)
         if not self._waiting():
+            unlink_faults(self._faults)
             self._save_metadata()

@@ -27,9 +27,10 @@ from sessionlog_handlers import SessionHandler, start_session
 root = pathlib.Path(sys.argv[1])
 FILES = {"session.log": "level", "a.jsonl": {"format": "fugue"}, "b.txt": {"format": "text"},
          "c.log": {"format": "event_line"}, "d.pty": {"format": "pty", "takes": "bytes"}, "e.log": "user"}
-OPTIONS = {"linger": 0, "compress": "gzip", "on_end": "compress", "audit_durability": "sync", "session_level": "full"}
+OPTIONS = {"linger": 0, "compress": "gzip", "on_end": "compress", "audit_durability": "sync", "session_level": "full",
+           "capture_signals": True, "capture_errors": True}
 MARKS = {"marks": {"warn": "100%"}, "on_mark": "true", "flood": {"rate": 10_000}}
-handler = SessionHandler(root, max_bytes=4096, capture_signals=True, sampling={"resize": 0.5}, **MARKS, **OPTIONS)
+handler = SessionHandler(root, max_bytes=4096, sampling={"resize": 0.5}, **MARKS, **OPTIONS)
 before = {*sys.modules}
 
 logger = logging.getLogger("app")
