@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sessionlog_handlers.events import EventType as EventType
     from sessionlog_handlers.exceptions import AuditWriteError as AuditWriteError
     from sessionlog_handlers.exceptions import ConfigurationError as ConfigurationError
+    from sessionlog_handlers.exceptions import HandlerNotFoundError as HandlerNotFoundError
     from sessionlog_handlers.exceptions import InvalidLineError as InvalidLineError
     from sessionlog_handlers.exceptions import InvalidSessionIdError as InvalidSessionIdError
     from sessionlog_handlers.exceptions import SessionLogError as SessionLogError
@@ -67,6 +68,7 @@ _MODULE_OF = {
     "EventType": "events",
     "FULL": "levels",
     "FugueFormatter": "formats.formatters",
+    "HandlerNotFoundError": "exceptions",
     "InvalidLineError": "exceptions",
     "InvalidSessionIdError": "exceptions",
     "JsonLinesFormatter": "formats.formatters",

@@ -24,6 +24,9 @@ BYTE_EVENTS = frozenset({"input", "output"})
 UNCONDITIONAL_EVENTS = frozenset({"level_change", "log_dropped", "log_degraded"})
 
 # Lines that pass every severity threshold, so that each log has its frame.
+# What readers take a session's state from: only the package says these of a session.
+RESERVED_EVENTS = frozenset({"session_start", "session_end", "session_crashed"})
+
 FRAME_EVENTS = frozenset({"session_start", "session_end", "session_crashed", "chunk_created", "process_started"})
 
 ORDINARY_RECORD = "log"  # the event's name in the line of a record that has none

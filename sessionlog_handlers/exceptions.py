@@ -3,6 +3,7 @@ Every error and warning that this package raises, in one tree.
 
     SessionLogError(Exception)
     ├── ConfigurationError(…, ValueError)      .key
+    │   └── HandlerNotFoundError(…, LookupError)
     ├── InvalidSessionIdError(…, ValueError)   .session_id
     ├── SessionNotFoundError(…, LookupError)   .session_id
     ├── AuditWriteError(…, OSError)            .session_id .event
@@ -36,6 +37,12 @@ class ConfigurationError(SessionLogError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.message}" if self.key else self.message
+
+
+class HandlerNotFoundError(ConfigurationError, LookupError):
+    """
+    No `SessionHandler` has that name.
+    """
 
 
 class InvalidSessionIdError(SessionLogError, ValueError):

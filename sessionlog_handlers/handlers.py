@@ -15,7 +15,6 @@ from sessionlog_handlers.formats.records import TAKEN
 from sessionlog_handlers.offers import BY_ALL, TakesEvents
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.files import make_root
-from sessionlog_handlers.processes import serve_children
 from sessionlog_handlers.session import Session
 from sessionlog_handlers.unhandled import capture
 
@@ -46,7 +45,8 @@ class SessionHandler(TakesEvents, logging.Handler):
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None, **options: Unpack[SettingsOptions]) -> None:
-        from sessionlog_handlers.settings.model import Settings  # who makes no handler pays nothing for it
+        from sessionlog_handlers.processes import serve_children  # who makes no handler pays nothing for these
+        from sessionlog_handlers.settings.model import Settings
 
         given: dict[str, Any] = {**options}
         if directory is not None:

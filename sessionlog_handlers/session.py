@@ -14,6 +14,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers import context, unhandled
+from sessionlog_handlers.events import RESERVED_EVENTS
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError
 from sessionlog_handlers.formats.encoding import encode_fast, freeze, safe_repr
 from sessionlog_handlers.levels import SessionLevel
@@ -133,6 +134,9 @@ class Session(Channel):
         """
         accepted = False
         try:
+            if name in RESERVED_EVENTS:
+                self._refuse(name)
+                return
             route = self.table.event(name)
             accepted = route is not None and self.accept_event(route, data)
             if route is None or not accepted:
@@ -154,28 +158,31 @@ class Session(Channel):
         except Exception as error:
             self._failed(error, accepted)
 
-    def output(self, content: bytes) -> None:
+    def output(self, content: bytes | str) -> None:
         """
         Log what the session's terminal put out.
 
         Args:
-            content: The bytes as they are; a ``bytearray`` or another buffer is copied.
+            content: The bytes as they are; a ``bytearray`` or another buffer is copied. Text is taken as UTF-8, what
+                can't be encoded, halves of surrogate pairs, as an escape such as ``\\ud800``.
         """
         if self._output is not None:
             self._bytes(self._output, content)
 
-    def input(self, content: bytes) -> None:
+    def input(self, content: bytes | str) -> None:
         """
         Log what was typed into the session's terminal.
 
         Args:
-            content: The bytes as they are; a ``bytearray`` or another buffer is copied.
+            content: As for `output`.
         """
         if self._input is not None:
             self._bytes(self._input, content)
 
-    def _bytes(self, route: Route, content: bytes) -> None:
+    def _bytes(self, route: Route, content: bytes | str) -> None:
         try:
+            if isinstance(content, str):
+                content = content.encode("utf-8", "backslashreplace")
             self.accept_bytes(route, content)
         except Exception as error:
             self._failed(error)
@@ -300,6 +307,9 @@ class Session(Channel):
 
     def _log(self, name: str, data: Mapping[str, Any]) -> None:
         try:
+            if name in RESERVED_EVENTS:
+                self._refuse(name)
+                return
             route = self._table.event(name)
             if route is None or not self.accept_event(route, data):
                 return
@@ -308,6 +318,13 @@ class Session(Channel):
             return
         if route.rare:
             self._tell(route, data)
+
+    def _refuse(self, name: str) -> None:
+        self.root.losses.count(self, "reserved")
+        message = (
+            f"event {name!r} of session {self.id!r} is left out: only the session itself says this; see Session.end"
+        )
+        self.root.reporter.report(f"reserved {name}", message)
 
     def _tell(self, route: Route, data: Mapping[str, Any]) -> None:
         """Offer a rare event that was taken to others, and wait until it is on the disk where that was asked for."""
@@ -395,7 +412,7 @@ def start_session(
 
         ConfigurationError: If *level* or *severity* is not known.
 
-        LookupError: If no handler has that name.
+        HandlerNotFoundError: If no handler has that name.
     """
     wanted = None if level is None else SessionLevel.parse(level)
     threshold = None if severity is None else _read_severity(severity)

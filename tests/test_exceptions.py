@@ -9,6 +9,7 @@ from sessionlog_handlers import exceptions
 from sessionlog_handlers.exceptions import (
     AuditWriteError,
     ConfigurationError,
+    HandlerNotFoundError,
     InvalidLineError,
     InvalidSessionIdError,
     SessionLogError,
@@ -20,6 +21,7 @@ EXAMPLES = [
     (SessionLogError("broken"), Exception, {}, "broken"),
     (ConfigurationError("wrong"), ValueError, {"message": "wrong", "key": ""}, "wrong"),
     (ConfigurationError("wrong", "a.b"), ValueError, {"message": "wrong", "key": "a.b"}, "a.b: wrong"),
+    (HandlerNotFoundError("none is called 'x'"), LookupError, {"message": "none is called 'x'"}, "none is called 'x'"),
     (InvalidSessionIdError("bad id", 3), ValueError, {"message": "bad id", "session_id": 3}, "bad id"),
     (SessionNotFoundError("gone", "x"), LookupError, {"message": "gone", "session_id": "x"}, "gone"),
     (

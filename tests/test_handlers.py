@@ -11,7 +11,7 @@ import pytest
 from helpers import read_lines, registered, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
-from sessionlog_handlers.exceptions import ConfigurationError, SessionLogWarning
+from sessionlog_handlers.exceptions import ConfigurationError, HandlerNotFoundError, SessionLogWarning
 from sessionlog_handlers.pipeline import lifecycle
 
 
@@ -322,7 +322,7 @@ class TestLife:
 
         monkeypatch.setattr(lifecycle, "capture_signals", look)
         SessionHandler(tmp_path / "logs", capture_signals=True)
-        assert asked == [LookupError]
+        assert asked == [HandlerNotFoundError]
 
     def test_root_that_cannot_be_made(self, tmp_path):
         """

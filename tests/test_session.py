@@ -33,6 +33,7 @@ from sessionlog_handlers import (
     start_session,
     use_session,
 )
+from sessionlog_handlers.events import RESERVED_EVENTS
 from sessionlog_handlers.exceptions import AuditWriteError, ConfigurationError, InvalidSessionIdError
 from sessionlog_handlers.formats.encoding import freeze
 from sessionlog_handlers.pipeline import sync
@@ -630,6 +631,58 @@ class TestEvents:
         assert [line["event"] for line in raw] == ["session_start", "output", "input", "level_change"]
         assert base64.b64decode(raw[1]["data"]["base64"]) == content
         assert base64.b64decode(raw[2]["data"]["base64"]) == b"ls\r"
+
+    @pytest.mark.parametrize("method", ["output", "input"])
+    @pytest.mark.parametrize(
+        ("text", "content"), [("grün", "grün".encode()), ("", b""), ("\ud800 half", b"\\ud800 half")]
+    )
+    def test_text(self, make, logs, method, text, content):
+        """
+        Text is taken as UTF-8, and half of a surrogate pair in it as an escape.
+        """
+        handler = make(session_level="full")
+        session = start_session("abc")
+        getattr(session, method)(text)
+        handler.flush()
+        data = lines_of(logs / "abc")[1]["data"]
+        assert base64.b64decode(data["base64"]) == content
+        assert handler.stats()["dropped"] == {}
+
+    @pytest.mark.parametrize("name", sorted(RESERVED_EVENTS))
+    def test_names_that_are_the_sessions_own(self, handler, logs, name, capsys):
+        """
+        An app can't say that the session began, ended or crashed: it is told once, and each attempt is counted.
+        """
+        session = start_session("abc")
+        session.event(name, reason="forged")
+        asyncio.run(session.aevent(name, reason="forged"))
+        session.event("completion")
+        session.end("done")
+        handler.flush()
+        lines = lines_of(logs / "abc")
+        assert "forged" not in str(lines)
+        assert [line["event"] for line in lines if line["event"] != "log_dropped"] == [
+            "session_start",
+            "completion",
+            "session_end",
+        ]
+        assert handler.stats()["dropped"] == {"reserved": 2}
+        assert sum(line["data"]["count"] for line in lines if line["event"] == "log_dropped") == 2
+        assert capsys.readouterr().err.count("see Session.end") == 1
+
+    @pytest.mark.parametrize("name", sorted(RESERVED_EVENTS))
+    def test_record_with_such_a_name(self, handler, logger, logs, name):
+        """
+        A record that names such an event is an ordinary one, and tells which event it claimed to be.
+        """
+        with start_session("abc"):
+            logger.info("ended, it says", extra={"event": name, "event_data": {"reason": "forged"}, "user": "ada"})
+        handler.flush()
+        lines = lines_of(logs / "abc")
+        assert [line["event"] for line in lines] == ["session_start", "log", "session_end"]
+        assert lines[1]["msg"] == "ended, it says"
+        assert lines[1]["data"]["claimed_event"] == name
+        assert lines[1]["data"]["user"] == "ada"
 
     @pytest.mark.parametrize("method", ["output", "input"])
     def test_bytes_that_are_none(self, make, logs, method, capsys):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
+from sessionlog_handlers.events import RESERVED_EVENTS
 from sessionlog_handlers.filters import FloodGuard, Sampler
 from sessionlog_handlers.formats.records import take_apart
 from sessionlog_handlers.levels import SessionLevel
@@ -218,8 +219,12 @@ class Channel:
         try:
             if event is None:
                 route = table.ordinary[record.levelno]
+            elif isinstance(event, str):
+                if event in RESERVED_EVENTS:
+                    return self.accept_record(_without_event(record))
+                route = table.record(record.levelno, event)
             else:
-                route = table.record(record.levelno, event if isinstance(event, str) else None)
+                route = table.record(record.levelno)
         except KeyError:
             route = table.record(record.levelno)
         if route is None or (route.gated and not self._passes(root, route)):
@@ -325,6 +330,14 @@ class Channel:
         """
         left_out = {event: sampler.take_left_out() for event, sampler in self._samplers.copy().items()}
         return {event: number for event, number in left_out.items() if number}
+
+
+def _without_event(record: LogRecord) -> LogRecord:
+    """A record that names an event which is not the app's to log, as an ordinary one that tells of it."""
+    plain = record.__class__.__new__(record.__class__)
+    plain.__dict__.update(record.__dict__)
+    plain.__dict__["claimed_event"] = plain.__dict__.pop("event")
+    return plain
 
 
 def _seconds(created: Any) -> float:

@@ -129,7 +129,7 @@ def find_faults(paths: SessionPaths, leases: Iterable[str], since: float) -> str
 def _copy(paths: SessionPaths, lease: str) -> bool:
     """On a file system without links: copy what a dead process left."""
     target = f"{paths.directory}/{FAULTS_FILE}"
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # the last for a lease that no file can be called by
         if lease and not os.path.lexists(target):
             content = read_private(os.path.join(paths.root, FAULTS_DIRECTORY, os.path.basename(lease)))
             if content:

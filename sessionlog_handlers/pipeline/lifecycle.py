@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sessionlog_handlers.exceptions import HandlerNotFoundError
 from sessionlog_handlers.pipeline.signals import (
     current_handler,
     give_default_back,
@@ -185,7 +186,7 @@ def find_root(handler: logging.Handler | str | None, channel_type: type[Channel]
         channel_type: What a session is on the callers' side.
 
     Raises:
-        LookupError: If no handler has that name.
+        HandlerNotFoundError: If no handler has that name.
     """
     global _parking
     with _lock:
@@ -208,7 +209,9 @@ def _known_root(handler: logging.Handler | str | None) -> SessionRoot | None:
             return root
     if handler is not None:
         names = sorted(known.name for known, _ in live if known.name)
-        raise LookupError(f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}")
+        raise HandlerNotFoundError(
+            f"no SessionHandler is called {handler!r}; there is {', '.join(names) or 'none yet'}"
+        )
     return _parking
 
 

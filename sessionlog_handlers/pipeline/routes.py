@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import msgspec
 
-from sessionlog_handlers.events import FRAME_EVENTS, ORDINARY_RECORD, UNCONDITIONAL_EVENTS, EventCatalogue, EventType
+from sessionlog_handlers.events import (
+    FRAME_EVENTS,
+    ORDINARY_RECORD,
+    RESERVED_EVENTS,
+    UNCONDITIONAL_EVENTS,
+    EventCatalogue,
+    EventType,
+)
 from sessionlog_handlers.formats.encoding import FEW_BYTES
 from sessionlog_handlers.formats.line import LineFormat
 from sessionlog_handlers.formats.registry import get_format
@@ -174,7 +181,8 @@ class RouteTable:
         is_rare = event.session_level is not SessionLevel.FULL
         flood = settings.flood if self._may_flood(event) else None
         is_gated = sampled < 1.0 or flood is not None
-        is_simple = single is not None and not clocked and not is_gated
+        is_own = event.name in RESERVED_EVENTS  # which the app may not log
+        is_simple = single is not None and not clocked and not is_gated and not is_own
         return Route(
             event=event.name,
             type=event,

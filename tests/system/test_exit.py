@@ -77,6 +77,51 @@ class TestOrdinaryEnds:
         done = run_python(program(body), tmp_path, check=True)
         assert time.time() - float(done.stdout) < 2.0 + 1.0  # one second for this test's own process to be scheduled
 
+    def test_ends_at_once_with_little_to_write(self, tmp_path):
+        """
+        With some records in the queue and nothing in the way, the end takes a fraction of a second.
+        """
+        body = """
+            import atexit
+            start = []
+            # Exit functions run last in, first out: the first of these comes after ours, the second before.
+            atexit.unregister(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"]).at_exit)
+            atexit.register(lambda: print(time.monotonic() - start[0]))
+            atexit.register(__import__("sessionlog_handlers.pipeline.lifecycle", fromlist=["x"]).at_exit)
+            atexit.register(lambda: start.append(time.monotonic()))
+            start_session("s", level="full").__enter__()
+            log(1000)
+        """
+        seconds = sorted(float(run_python(program(body), tmp_path / name, check=True).stdout) for name in "abc")
+        assert seconds[1] < 0.5
+        assert len(session_lines(tmp_path / "a")[1]) == 1000
+
+    def test_does_not_wait_for_a_call_that_never_returns(self, tmp_path):
+        """
+        When the system itself holds up a write, as a dead network disk does, the program ends after some two seconds.
+        """
+        body = """
+            start_session("s", level="full").__enter__()
+            log(10)
+            handler.flush()
+            write = os.write
+            threads = []
+            def hang(descriptor, content):
+                if threading.current_thread() is not threading.main_thread():
+                    threads.append(threading.current_thread().name)
+                    time.sleep(600)
+                return write(descriptor, content)
+            os.write = hang
+            log(10)
+            while not threads:
+                time.sleep(0.01)
+            print(time.time(), flush=True)
+        """
+        done = run_python(program(body), tmp_path)
+        assert time.time() - float(done.stdout) < 2.0 + 2.0  # two seconds for a busy machine
+        assert "still wait for a slow disk" in done.stderr
+        assert len(session_lines(tmp_path)[1]) == 10
+
     def test_waits_for_a_disk_that_is_slow(self, tmp_path):
         """
         While files are being written the end of the program waits for them, also for longer than two seconds.
