@@ -181,8 +181,6 @@ class Session(Channel):
 
     def _bytes(self, route: Route, content: bytes | str) -> None:
         try:
-            if isinstance(content, str):
-                content = content.encode("utf-8", "backslashreplace")
             self.accept_bytes(route, content)
         except Exception as error:
             self._failed(error)

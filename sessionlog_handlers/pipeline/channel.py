@@ -195,16 +195,18 @@ class Channel:
         encoded, tail = now.format.fields(now.event, data, msg, None, exc)
         return self._put(root, now, time(), encoded, tail, len(encoded) + len(tail) + ENTRY_OVERHEAD)
 
-    def accept_bytes(self, route: Route, content: bytes) -> bool:
+    def accept_bytes(self, route: Route, content: Any) -> bool:
         """
-        Take a terminal's bytes as they are.
+        Take a terminal's bytes as they are, or a text as UTF-8.
         """
         root = self.root
         now = route if route.layout is root.plan.layout else self._rerouted(root, route)
         if now is None or (now.gated and not self._passes(root, now)) or self._is_refused(root, now):
             return False
         if type(content) is not bytes:
-            content = bytes(memoryview(content))  # its owner may fill the buffer anew before it is written
+            # A buffer's owner may fill it anew before it is written.
+            is_text = isinstance(content, str)
+            content = content.encode("utf-8", "backslashreplace") if is_text else bytes(memoryview(content))
         return self._put(root, now, time(), content, None, len(content) + ENTRY_OVERHEAD)
 
     def accept_record(self, record: LogRecord) -> bool:
