@@ -19,6 +19,7 @@ from sessionlog_handlers.exceptions import SessionLogWarning
 from sessionlog_handlers.formats.encoding import safe_repr
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.late import when_loaded
+from sessionlog_handlers.pipeline.reasons import ends_with
 from sessionlog_handlers.pipeline.report import Reporter
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class _SessionPlan(NamedTuple):
     metadata: dict[str, Any]
     opened: float
     started: float
+    own_level: bool
+    own_severity: bool
 
 
 class _Plan(NamedTuple):
@@ -130,7 +133,7 @@ def _watch_run(process: Any) -> None:
         try:
             run()
         except BaseException as error:
-            lifecycle.ends_with(error)
+            ends_with(error)
             unhandled.tell_current(error, "process", context.current(), process=process.name)
             raise
 
@@ -152,7 +155,7 @@ def _pack() -> bytes:
         found = {session.id: session for session in map(_open_session, (here, default)) if session is not None}
         plan = _Plan(
             [_describe(handler) for handler in handlers],
-            [_SessionPlan(*_describe_session(session)) for session in found.values()],
+            [_describe_session(session) for session in found.values()],
             context.id_of(here),
             context.id_of(default),
         )
@@ -169,10 +172,18 @@ def _open_session(here: HasId | str | None) -> Any:
     return here if here is not None and not getattr(here, "closed", True) else None
 
 
-def _describe_session(session: Any) -> tuple[Any, ...]:
-    place = lifecycle.place_of(session.root.settings)
-    level, severity = session.session_level, session.severity
-    return session.id, place, level, severity, session.app_metadata, session.opened, session.started
+def _describe_session(session: Any) -> _SessionPlan:
+    return _SessionPlan(
+        id=session.id,
+        place=lifecycle.place_of(session.root.settings),
+        level=session.session_level,
+        severity=session.severity,
+        metadata=session.app_metadata,
+        opened=session.opened,
+        started=session.started,
+        own_level=session.own_level,
+        own_severity=session.own_severity,
+    )
 
 
 def _describe(handler: SessionHandler) -> _HandlerPlan:
@@ -241,6 +252,7 @@ def _follow(plan: _Plan) -> None:
         if root is not None:
             sessions[joined.id] = session = root.join(joined.id, joined.level, joined.severity, joined.metadata)
             session.opened, session.started = joined.opened, joined.started
+            session.own_level, session.own_severity = joined.own_level, joined.own_severity
     if plan.default is not None and context.current_in(None) is None:
         context.set_default_session(sessions.get(plan.default, plan.default))
     if plan.current is not None:

@@ -22,6 +22,7 @@ from sessionlog_handlers.offers import offer, text_of
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.queue import in_running_loop
+from sessionlog_handlers.pipeline.reasons import reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,7 +294,7 @@ class Session(Channel):
             self._held -= 1
             is_last = self._held <= 0
         if is_last:
-            self.end(lifecycle.reason_of(error))
+            self.end(reason_of(error))
 
     async def __aenter__(self) -> Session:
         return self.__enter__()

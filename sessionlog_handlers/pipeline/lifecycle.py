@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessionlog_handlers.exceptions import HandlerNotFoundError
+from sessionlog_handlers.pipeline.reasons import ends_by_signal, exit_reason, forget_reasons
 from sessionlog_handlers.pipeline.signals import (
     current_handler,
     give_default_back,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.root import SessionRoot
     from sessionlog_handlers.settings.model import Settings
 
-SIGNAL_MEMORY = 30.0  # seconds; an app that lives on for longer after a signal does not end because of it
 CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
 
 _lock = threading.RLock()
@@ -43,9 +42,7 @@ _handlers: list[tuple[weakref.ref[logging.Handler], SessionRoot]] = []  # in the
 _kept: dict[str, Any] = {}
 _parking: Parking | None = None
 _trial: Trial | None = None
-_signal_reason: tuple[str, float] | None = None  # why the process is about to end, and since when
 _previous: dict[int, Any] = {}
-_end_reason = ""  # why a child of `multiprocessing` is about to end
 _at_end: list[Callable[[], None]] = []
 _in_child: list[Callable[[], None]] = []
 
@@ -258,35 +255,6 @@ def _call_at_end() -> None:
         _at_end.pop()()
 
 
-def reason_of(error: BaseException | None) -> str:
-    """
-    What an end is called that an exception brings about: of a session's block, a child process, or the program.
-    """
-    if error is None or isinstance(error, GeneratorExit):
-        return "return"
-    if isinstance(error, SystemExit):
-        return f"exit {error.code if isinstance(error.code, int) else int(error.code is not None)}"
-    return "signal SIGINT" if isinstance(error, KeyboardInterrupt) else f"exception {type(error).__name__}"
-
-
-def ends_with(error: BaseException) -> None:
-    """
-    An exception is about to end this process, one that runs no exit functions and calls no hook.
-    """
-    global _end_reason
-    _end_reason = reason_of(error)
-
-
-def exit_reason() -> str:
-    """
-    Why the process ends, as far as can be known at its end.
-    """
-    if _signal_reason and time.monotonic() - _signal_reason[1] < SIGNAL_MEMORY:
-        return _signal_reason[0]
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return _end_reason or (reason_of(error) if error is not None else "exit")
-
-
 def at_exit() -> None:
     """
     The process ends: end its sessions and write what can be written.
@@ -319,9 +287,9 @@ def _has_children() -> bool:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _signal_reason, _end_reason
+    global _lock
     _lock = threading.RLock()
-    _signal_reason, _end_reason = None, ""
+    forget_reasons()
     for root in all_roots():
         root.after_fork_in_child()
     for call in _in_child:
@@ -362,14 +330,13 @@ def _on_default(number: int, frame: Any) -> None:
 
 
 def _on_signal(number: int, frame: Any) -> None:
-    global _signal_reason
     previous = _previous.get(number, signal.SIG_DFL)
     if is_redirected(number):
         if callable(previous):
             previous(number, frame)
         return
     reason = f"signal {signal.Signals(number).name}"
-    _signal_reason = reason, time.monotonic()
+    ends_by_signal(reason)
     if callable(previous):
         previous(number, frame)
         return
