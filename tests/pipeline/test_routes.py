@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from sessionlog_handlers.events import BUILTIN_EVENTS, EventType
+from sessionlog_handlers.events import BUILTIN_EVENTS, RESERVED_EVENTS, EventType
 from sessionlog_handlers.exceptions import SessionLogWarning
 from sessionlog_handlers.levels import LEVELS_BY_RANK, SessionLevel
 from sessionlog_handlers.pipeline.routes import (
@@ -215,7 +215,7 @@ class TestTables:
         for name in ("session_start", "window_closed", "level_change", "log_dropped"):
             route = table.event(name)
             assert (route.flood, route.gated) == (None, False)
-            assert route.quick > 0
+            assert (route.quick > 0) is (name not in RESERVED_EVENTS)
         for route in (table.event("output"), table.event("error"), table.record(logging.INFO)):
             assert (route.flood, route.gated, route.quick) == (flood, True, 0)
         table = Plan(Settings(sampling={"output": 0.25})).table(FULL, 0)
