@@ -1,0 +1,185 @@
+"""
+Handlers that are broken on purpose, one fault each: what a row of the table must find out.
+
+Each is put into the child by replacing a part of the package, after it was loaded and before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+BROKEN: dict[str, Callable[[], None]] = {}
+
+
+def _broken(function: Callable[[], None]) -> Callable[[], None]:
+    BROKEN[function.__name__] = function
+    return function
+
+
+def install(name: str) -> None:
+    """
+    Break the package in this process.
+    """
+    BROKEN[name]()
+
+
+@_broken
+def writes_twice() -> None:
+    """Each seventh line is written twice."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    write = Writer._write
+    seen = 0
+
+    def twice(self: Writer, lines: Any, joined: bytes, size: int, locked: bool) -> int:
+        nonlocal seen
+        more = []
+        for line in lines:
+            seen += 1
+            more += [line, line] if seen % 7 == 0 else [line]
+        return min(write(self, more, b"", size, locked), len(lines))
+
+    Writer._write = twice  # type: ignore[method-assign]
+
+
+@_broken
+def forgets_after_errors() -> None:
+    """What could not be written counts as written."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    append = Writer.append
+
+    def forgetting(self: Writer, lines: Any, **options: Any) -> int:
+        append(self, lines, **options)
+        self.error = None
+        return len(lines)
+
+    Writer.append = forgetting  # type: ignore[method-assign]
+
+
+@_broken
+def leaves_half_lines() -> None:
+    """The part of a line that was written before an error stays, and the next line follows it."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    keep = Writer._keep_whole_lines
+
+    def leave(self: Writer, lines: Any, size: int, written: int, locked: bool) -> int:
+        done = keep(self, lines, size, written, False)
+        self._end = size + written
+        return done
+
+    Writer._keep_whole_lines = leave  # type: ignore[method-assign]
+
+
+@_broken
+def joins_torn_lines() -> None:
+    """A torn last line is not ended before the next one."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    ready = Writer.ready
+
+    def careless(self: Writer) -> os.stat_result:
+        found = ready(self)
+        self._torn = False
+        return found
+
+    Writer.ready = careless  # type: ignore[method-assign]
+
+
+@_broken
+def says_flushed_at_once() -> None:
+    """`flush` waits for nothing."""
+    from sessionlog_handlers.pipeline.root import SessionRoot
+
+    SessionRoot.flush = lambda *args, **options: True  # type: ignore[method-assign]
+
+
+@_broken
+def syncs_nothing() -> None:
+    """The sync does nothing and says that it did."""
+    from sessionlog_handlers.pipeline import sync
+
+    sync._sync_data = lambda descriptor: None
+
+
+@_broken
+def hides_failed_syncs() -> None:
+    """A sync that failed is nobody's business."""
+    from sessionlog_handlers.pipeline.sync import Syncer
+
+    real = Syncer._sync
+
+    def hiding(self: Syncer, *args: Any) -> None:
+        report, self._reporter.report = self._reporter.report, lambda *words: None  # type: ignore[method-assign]
+        try:
+            real(self, *args)
+        finally:
+            self._reporter.report = report  # type: ignore[method-assign]
+
+    Syncer._sync = hiding  # type: ignore[method-assign]
+
+
+@_broken
+def deletes_full_files() -> None:
+    """Rotation deletes instead of renaming."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    Writer.rotate = lambda self, source, target: os.unlink(source)  # type: ignore[method-assign]
+
+
+@_broken
+def empties_what_it_cannot_rotate() -> None:
+    """A file that can't be renamed is emptied."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    real = Writer._try_rotation
+
+    def empty(self: Writer) -> bool:
+        done = real(self)
+        if not done:
+            os.truncate(self.baseFilename, 0)
+        return done
+
+    Writer._try_rotation = empty  # type: ignore[method-assign]
+
+
+@_broken
+def forgets_after_errors_in_rotation() -> None:
+    """An error in the rotation takes the batch along."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    append = Writer.append
+
+    def forgetting(self: Writer, lines: Any, **options: Any) -> int:
+        done = append(self, lines, **options)
+        return len(lines) if self.rotation_error else done
+
+    def failing(self: Writer) -> bool:
+        try:
+            self.rotate_file()
+        except OSError as error:
+            self.rotation_error = error
+            raise
+        return True
+
+    Writer.append = forgetting  # type: ignore[method-assign]
+    Writer._try_rotation = failing  # type: ignore[method-assign]
+
+
+@_broken
+def deletes_before_gzip_is_there() -> None:
+    """The plain file goes before its gzip has its name."""
+    from sessionlog_handlers.pipeline import compression
+
+    def commit(temporary: str, before: os.stat_result, lock: Any, names: Any, allowed: Any) -> str | None:
+        for name in names:
+            if os.path.lexists(name) and os.lstat(name).st_ino == before.st_ino:
+                os.unlink(name)
+                os.replace(temporary, name + ".gz")
+                return str(name) + ".gz"
+        return None
+
+    compression._commit = commit

@@ -1,0 +1,3 @@
+"""
+What runs in the children: one module per kind of app.
+"""

@@ -1,0 +1,11 @@
+"""
+The rows of the table, by theme. Importing this package registers all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
