@@ -298,9 +298,9 @@ class SessionFiles(SessionLines):
             entries = pending.counts.count(1, 0, done)
             self.written += entries
             self._shared.count_written(entries)
-            if pending.durable:
-                self._shared.syncer.add(path, writer.inode, new=writer.is_new)
-                writer.is_new = False
+            sync = self._shared.syncer.add if pending.durable else self._shared.syncer.note
+            sync(path, writer.inode, new=writer.is_new)
+            writer.is_new = False
         if done == len(pending.lines):
             del self._pending[index]
             if pending.error is not None:

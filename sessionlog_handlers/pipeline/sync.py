@@ -17,6 +17,7 @@ from sessionlog_handlers.pipeline.threads import start_thread
 
 SEARCHES = 4  # for a file that is renamed again and again while it is looked for
 MANY = 64  # files and directories; more are synced by their file system as a whole
+MOST_NOTED = 1024  # files with lines that need not be durable; of more, who waits has the file system synced
 
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
@@ -69,6 +70,9 @@ class Syncer:
         self._lock = threading.Lock()
         self._files: dict[tuple[str, int], None] = {}  # path and inode
         self._directories: dict[str, None] = {}
+        self._noted: dict[str, dict[int, bool]] = {}  # path → inode → whether its name is new
+        self._noted_count = 0
+        self._forgotten = ""  # a directory in which files were noted that were too many to remember
         self._expected = ""  # where durable lines are being written at the moment
         self._barriers: list[Barrier] = []
         self._wake = threading.Event()
@@ -95,12 +99,38 @@ class Syncer:
             except OSError:
                 return  # deleted meanwhile
         with self._lock:
+            if path in self._noted:
+                self._recall(path)  # what came before a durable line must not be lost where that one survives
             self._files[path, inode] = None
             if new:
                 self._directories[os.path.dirname(path)] = None
         if self._thread is None or self._stopping or not self._wake.is_set():
             self._wake.set()
             self.start()
+
+    def note(self, path: str, inode: int, *, new: bool = False) -> None:
+        """
+        Lines that need not be durable were written to that file: it is synced for who waits, and with the next durable
+        line of that path.
+        """
+        with self._lock:
+            inodes = self._noted.setdefault(path, {})
+            if inode not in inodes:
+                self._noted_count += 1
+            inodes[inode] = new or inodes.get(inode, False)
+            while self._noted_count > MOST_NOTED:
+                oldest = next(iter(self._noted))
+                self._noted_count -= len(self._noted.pop(oldest))
+                self._forgotten = os.path.dirname(oldest)
+
+    def _recall(self, path: str) -> None:
+        """Sync soon what was noted of that path. The lock is held."""
+        inodes = self._noted.pop(path)
+        self._noted_count -= len(inodes)
+        for inode, new in inodes.items():
+            self._files[path, inode] = None
+            if new:
+                self._directories[os.path.dirname(path)] = None
 
     def add_directory(self, path: str) -> None:
         """
@@ -113,11 +143,14 @@ class Syncer:
 
     def adopt(self, path: str, descriptor: int) -> None:
         """
-        If durable lines are being written to that file, sync it soon: its name is about to be another file's.
+        That file's name is about to be another one's. If durable lines are being written to it, sync it soon.
         """
+        inode = os.fstat(descriptor).st_ino
         if path == self._expected:
             with self._lock:
-                self._files[path, os.fstat(descriptor).st_ino] = None
+                self._files[path, inode] = None
+        else:
+            self.note(path, inode)
 
     def sync_for(self, barrier: Barrier) -> None:
         """
@@ -174,13 +207,20 @@ class Syncer:
             self._sync_all()
 
     def _sync_all(self) -> None:
+        forgotten = ""
         with self._lock:
+            barriers, self._barriers = self._barriers, []
+            if barriers:
+                for path in [*self._noted]:
+                    self._recall(path)
+                forgotten, self._forgotten = self._forgotten, ""
             files, self._files = self._files, {}
             directories, self._directories = self._directories, {}
-            barriers, self._barriers = self._barriers, []
         failure: Exception | None = None
         try:
-            failure = self._sync_each(files, directories, relied_on=bool(barriers))
+            if forgotten:
+                failure = self._sync_forgotten(forgotten)
+            failure = self._sync_each(files, directories, relied_on=bool(barriers)) or failure
         except Exception as error:  # a bug must not leave anybody waiting
             failure = error
             self._reporter.report("sync", f"syncing failed: {error!r}")
@@ -200,6 +240,22 @@ class Syncer:
         for path in directories:
             failure = self._sync(path) or failure
         return failure
+
+    def _sync_forgotten(self, directory: str) -> OSError | None:
+        """Sync the file system of files that were too many to remember."""
+        sync_file_system = _file_system_sync()
+        self.syncs += 1
+        try:
+            if sync_file_system is None:
+                os.sync()
+            elif not sync_file_system(directory):
+                raise OSError(f"the file system of {directory} could not be synced")
+        except FileNotFoundError:
+            os.sync()  # the directory was deleted, and its files with it; others may have been beside it
+        except OSError as error:
+            self._reporter.report(f"sync {directory}", f"{directory}: could not be synced to the disk: {error}")
+            return error
+        return None
 
     def _sync_file_systems(
         self, files: dict[tuple[str, int], None], directories: dict[str, None]

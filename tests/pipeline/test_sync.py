@@ -294,6 +294,68 @@ class TestSyncer:
         assert synced == []
 
 
+class TestNoted:
+    """Files with lines that need not be durable."""
+
+    def test_are_synced_for_who_waits(self, make, path, synced):
+        """
+        What was noted is left alone until somebody waits, and its directory is synced if its name is new.
+        """
+        syncer = make(0.001)
+        syncer.note(path, os.stat(path).st_ino, new=True)
+        syncer.stop(5)
+        assert synced == []
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert synced == [path, os.path.dirname(path)]
+
+    def test_come_before_a_durable_line_of_their_log(self, make, path, synced):
+        """
+        A full file is synced before a durable line in the next one: what a power loss leaves of a log has no gaps.
+        """
+        syncer = make(60)
+        syncer.note(path, os.stat(path).st_ino)
+        os.rename(path, f"{path}.1")
+        with open(path, "wb") as file:
+            file.write(b"durable\n")
+        syncer.add(path)
+        syncer.stop(5)
+        assert synced == [f"{path}.1", path]
+
+    def test_too_many_to_remember(self, make, tmp_path, monkeypatch, synced):
+        """
+        Of more files than are remembered, the file system is synced as a whole, once for everybody who waits then.
+        """
+        monkeypatch.setattr(sync, "MOST_NOTED", 3)
+        paths = [tmp_path / f"{number}.log" for number in range(5)]
+        syncer = make(60)
+        for each in paths:
+            each.write_bytes(b"line\n")
+            syncer.note(str(each), os.stat(each).st_ino)
+        for expected in (1, 0):
+            before = syncer.syncs
+            barrier = Barrier()
+            syncer.sync_for(barrier)
+            assert barrier.wait(5)
+            assert barrier.error is None
+            assert syncer.syncs - before == expected + len(synced)
+            synced.clear()
+
+    def test_failure_is_told(self, make, tmp_path, monkeypatch):
+        """
+        If the file system can't be synced, who waits learns of it.
+        """
+        monkeypatch.setattr(sync, "MOST_NOTED", 0)
+        monkeypatch.setattr(sync, "_file_system_sync", lambda: lambda path: False)
+        syncer = make(60)
+        syncer.note(str(tmp_path / "a.log"), 1)
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert "could not be synced" in str(barrier.error)
+
+
 class TestHandler:
     def test_durable_flush(self, tmp_path, synced):
         """
@@ -308,6 +370,23 @@ class TestHandler:
         session.event("completion")  # not durable
         assert session.flush()
         assert len(synced) == before
+
+    def test_durable_flush_of_other_lines(self, tmp_path, synced):
+        """
+        A durable flush waits for lines, too, that nobody else wants durable, in files that were full meanwhile as well.
+        """
+        handler = SessionHandler(tmp_path, sync_interval=60, session_level="full", max_bytes="1 KB", backup_count=50)
+        session = start_session("abc", handler=handler)
+        assert session.flush(durable=True)
+        synced.clear()
+        for _ in range(30):
+            session.output(b"x" * 100)
+        assert session.flush()
+        assert not [path for path in synced if "session.log" in path]
+        assert session.flush(durable=True)
+        names = [str(found) for found in (tmp_path / "abc").glob("session.log*")]
+        assert len(names) > 5
+        assert set(names) <= set(synced)
 
     def test_durable_across_rotations(self, tmp_path, synced):
         """
