@@ -87,7 +87,9 @@ class Harness:
         return results
 
     def _tell_row(self, result: Result, broken: str) -> None:
-        self._print(f"{result.row:5} {colored(result.passed, 'pass' if result.passed else 'FAIL')} {result.seconds:.1f} s")
+        self._print(
+            f"{result.row:5} {colored(result.passed, 'pass' if result.passed else 'FAIL')} {result.seconds:.1f} s"
+        )
         for text in result.problems:
             self._print(f"      {text}")
         for text in result.notes:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers import child_environment
+
 from faults import strace
 from faults.acks import DONE, READY, Acks
-from helpers import child_environment
 
 TIMEOUT = 60.0  # seconds that a program may take
 PAUSE = 0.0005  # seconds between two looks

@@ -37,7 +37,12 @@ def fail_every_write(run: Run) -> None:
     """
     The n-th write of each thread fails, or writes a part of a line.
     """
-    options = {"events": 16, "flush_every": 4, "size": 90, "handler": {**SETTINGS, "max_bytes": 2048, "backup_count": 30}}
+    options = {
+        "events": 16,
+        "flush_every": 4,
+        "size": 90,
+        "handler": {**SETTINGS, "max_bytes": 2048, "backup_count": 30},
+    }
     for what in ("EIO", "ENOSPC", "short"):
         for for_ever in (False, True):
             for at in run.points():
