@@ -183,3 +183,65 @@ def deletes_before_gzip_is_there() -> None:
         return None
 
     compression._commit = commit
+
+
+@_broken
+def tells_of_no_losses() -> None:
+    """What had to be given up is told of nowhere."""
+    from sessionlog_handlers.pipeline.report import Losses
+
+    Losses.count = lambda *args: None  # type: ignore[method-assign]
+
+
+@_broken
+def never_tries_again() -> None:
+    """What can't be written once is never written."""
+    from sessionlog_handlers.pipeline.session_files import SessionFiles
+
+    real = SessionFiles.put_off
+
+    def for_ever(self: SessionFiles, error: BaseException) -> None:
+        real(self, error)
+        self.retry_at = float("inf")
+
+    SessionFiles.put_off = for_ever  # type: ignore[method-assign]
+
+
+@_broken
+def trusts_the_descriptor() -> None:
+    """An open file is the right one, whatever has its name."""
+    from sessionlog_handlers.pipeline.writer import Writer
+
+    Writer._state_of_file = lambda self: os.fstat(self.descriptor)  # type: ignore[method-assign]
+
+
+@_broken
+def forgets_the_metadata() -> None:
+    """`metadata.json` is written at the start only."""
+    from sessionlog_handlers.pipeline.session_files import SessionFiles
+
+    real = SessionFiles._save_metadata
+
+    def once(self: SessionFiles, claimed: str = "") -> None:
+        if claimed:
+            real(self, claimed)
+
+    SessionFiles._save_metadata = once  # type: ignore[method-assign]
+
+
+@_broken
+def writes_to_anything() -> None:
+    """Links are followed, and whatever has the log's name is written to and renamed."""
+    import stat
+
+    from sessionlog_handlers.pipeline import files, rotation, writer
+
+    def open_anything(path: str, mode: int, **options: Any) -> tuple[int, os.stat_result]:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, mode)
+        return descriptor, os.fstat(descriptor)
+
+    writer.open_for_append = open_anything
+    for module in (writer, rotation):
+        module.check_regular = lambda path: None
+    files._SAFE_FLAGS = 0
+    stat.S_ISREG = lambda mode: True

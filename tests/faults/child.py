@@ -36,7 +36,7 @@ class Fault:
     Args:
         call: The system call.
 
-        what: ``KILL``, an error's name, ``delay MICROSECONDS``, or ``short``: half of it is written, then comes an error.
+        what: ``KILL``, an error's name, ``delay MICROSECONDS``, or ``short``: a part is written, then comes an error.
 
         when: At which call, counted from 1.
 
@@ -69,7 +69,7 @@ class Child:
     Args:
         options: What it is told: at least *program*, *root* and *acks*.
 
-        home: A folder for what it may keep beside its root, for its compiled modules and its stderr.
+        home: A folder for what it may keep beside its root, and for compiled modules. Several may share it.
 
         fault: What is to go wrong.
 
@@ -81,8 +81,8 @@ class Child:
         self.acks = Acks(options["acks"], options.get("base", 0))
         self.fault = fault
         self._name = Path(options["acks"]).name
-        self._trace = home / f"{self._name}.trace"
-        self._stderr = home / f"{self._name}.stderr"
+        self._trace = Path(f"{options['acks']}.trace")
+        self._stderr = Path(f"{options['acks']}.stderr")
         self._stack = contextlib.ExitStack()
         if fault is not None and not fault.by_tracer:
             made = {"kind": "fail", "call": fault.call, "what": fault.what, "when": fault.when}

@@ -102,7 +102,11 @@ class Content:
 
         bad: What could not be read.
 
-        orphans: Names of files that no reader reads.
+        orphans: Files that no reader reads, such as an archive beside its plain file.
+
+        leftovers: Half-made files.
+
+        unreadable: What is no file, or can't be opened.
     """
 
     records: dict[int, list[int]] = field(default_factory=dict)
@@ -111,6 +115,8 @@ class Content:
     lines: list[Line] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def read(root: Path, keep_lines: bool = False) -> Content:
@@ -130,7 +136,7 @@ def read(root: Path, keep_lines: bool = False) -> Content:
         for name in sorted(logs):
             reader = read_rotated(info.directory / name)
             target = content.records if name == info.log.name else content.audited
-            for line in _lines(reader):
+            for line in _lines(reader, content):
                 _take(target, line)
                 if name == info.log.name:
                     content.reported += _dropped(line)
@@ -138,15 +144,17 @@ def read(root: Path, keep_lines: bool = False) -> Content:
                         content.lines.append(line)
             content.bad += reader.bad
             content.orphans += _unread(info.directory, name, {path.name for path in reader.paths})
-        content.orphans += [str(path) for path in info.directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
+        content.leftovers += [str(path) for path in info.directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
     return content
 
 
-def _lines(reader: LineReader) -> Iterator[Line]:
+def _lines(reader: LineReader, content: Content) -> Iterator[Line]:
     try:
         yield from reader
     except FileNotFoundError:
         return  # a session whose log was never begun
+    except OSError as error:
+        content.unreadable.append(f"{error.filename}: {error.strerror}")
 
 
 def _log_name(name: str) -> str:

@@ -111,7 +111,7 @@ class Run:
         self.result.seconds = time.monotonic() - start
         return self.result
 
-    # -- what rows use ---------------------------------------------------------------------------------------------------
+    # -- what rows use -----------------------------------------------------------------------------------------------
 
     def times(self, many: int, few: int) -> int:
         """*few* in a quick run, else *many*."""
@@ -196,7 +196,7 @@ class Run:
         promise: Promise = "accepted",
         reported: int | None = None,
         torn: int = 0,
-        orphans: bool = True,
+        leftovers: bool = False,
     ) -> Content:
         """
         Count what is in a root, and add it to the result.
@@ -214,16 +214,17 @@ class Run:
 
             torn: How many torn lines are allowed.
 
-            orphans: Whether files that no reader reads matter.
+            leftovers: Whether half-made files of a program that died count as orphans: after the next open they do.
         """
         content = count.read(root)
         slots = [slot for child in children for slot in child.acks.slots()]
         found = count.tally(content, slots, promise=promise, reported=reported)
-        if not orphans:
-            found.orphans = 0
+        if leftovers:
+            found.orphans += len(content.leftovers)
         self.result.tally.add(found)
         for wrong in found.faults(torn):
-            detail = f" ({', '.join(Path(name).name for name in content.orphans[:3])})" if "orphan" in wrong else ""
+            names = [Path(name).name for name in [*content.orphans, *content.leftovers][:3]]
+            detail = f" ({', '.join(names)})" if "orphan" in wrong else ""
             self.problem(f"{what}: {wrong}{detail}")
         return content
 

@@ -61,8 +61,20 @@ def kill_at_any_moment(run: Run) -> None:
             with open(place / "logs" / "a" / "session.log", "ab") as log:
                 log.write(FRAGMENT)
             planted += 1
-    children.append(run.run("plain.events", place, base=2 * len(children), sessions=["a"], events=1, handler=settings))
-    run.judge("after the kills", place / "logs", children, promise="acknowledged", reported=0, torn=planted)
+    last = run.run(
+        "plain.events", place, base=2 * len(children), threads=2, sessions=["a", "b"], events=1, handler=settings
+    )
+    run.check(last.is_complete, f"the last program failed: {last.stderr[-300:]}")
+    torn = planted + len(children)  # a kill may tear the line that is being written, and the next writer ends it
+    run.judge(
+        "after the kills",
+        place / "logs",
+        [*children, last],
+        promise="acknowledged",
+        reported=0,
+        torn=torn,
+        leftovers=True,
+    )
 
 
 @row(
@@ -94,7 +106,7 @@ def _kill_and_repair(run: Run, fault: Fault) -> bool:
         run.check(not before.lost and not before.duplicated and before.torn <= 1, f"{what}: before the repair {before}")
         repair = run.run("plain.events", place, base=1, **options)
         run.check(repair.is_complete, f"{what}: the next open failed: {repair.stderr[-300:]}")
-        run.judge(what, place / "logs", [child, repair], promise="acknowledged", reported=0, torn=1)
+        run.judge(what, place / "logs", [child, repair], promise="acknowledged", reported=0, torn=1, leftovers=True)
     elif not child.is_complete:
         run.problem(f"{what}: the program failed: {child.stderr[-300:]}")
     run.discard(place)

@@ -1,0 +1,101 @@
+"""
+Logging to where nothing can be written for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+
+from faults.program import Job
+from faults.programs.plain import open_sessions
+from sessionlog_handlers import Session
+
+ROOM = 50_000  # bytes that each log may grow by until the disk is full
+SETTLE = 15.0  # seconds that what waits may take once there is room
+
+
+def rounds(job: Job) -> None:
+    """
+    In each round two threads log until the disk is full and go on; when there is room again, they log some more.
+
+    Without a disk of its own, the program limits the size of its files.
+    """
+    handler = job.make_handler()
+    limited = not os.path.ismount(os.path.dirname(job.root))
+    job.ready()
+    sessions = open_sessions(job)
+    handler.flush()
+    size = job.get("events", 100)
+    again = True
+    for step in range(job.get("rounds", 1)):
+        if limited:
+            _limit(max((session.log_path.stat().st_size for session in sessions), default=0) + ROOM)
+        _in_threads(job, sessions, 2 * step * size, (2 * step + 1) * size)
+        handler.flush()
+        _done(job)
+        job.wait_for(2 * step + 2)
+        if limited:
+            _limit(resource.RLIM_INFINITY)
+        settle(job)
+        _in_threads(job, sessions, (2 * step + 1) * size, (2 * step + 2) * size)
+        again &= settle(job) and all(_is_written(job, session, index) for index, session in enumerate(sessions))
+        _done(job)
+        job.wait_for(2 * step + 3)
+    job.acks.note(again=again)
+    job.finish()
+
+
+def waiting(job: Job) -> None:
+    """
+    Log, tell that it was tried, and go on when there is a place to write to.
+    """
+    handler = job.make_handler()
+    job.ready()
+    sessions = open_sessions(job)
+    size = job.get("events", 10)
+    job.log(sessions[0], 0, 0, size)
+    sessions[0].flush(0.5)
+    _done(job)
+    job.wait_for(2)
+    job.log(sessions[0], 0, size, 2 * size)
+    settle(job)
+    job.acks.note(pending=handler.stats()["pending"])
+    job.finish()
+
+
+def _done(job: Job) -> None:
+    job.acks.add("done")
+
+
+def _in_threads(job: Job, sessions: list[Session], first: int, last: int) -> None:
+    threads = [
+        threading.Thread(target=job.log, args=(session, index, first, last)) for index, session in enumerate(sessions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def settle(job: Job) -> bool:
+    """Wait until everything is written that was kept."""
+    assert job.handler is not None
+    deadline = time.monotonic() + SETTLE
+    while not job.handler.root.flush(0.5):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _is_written(job: Job, session: Session, index: int) -> bool:
+    """Whether the last record is in the log."""
+    last = f'"number":{job.acks.slot(index).accepted - 1},'.encode()
+    return last in session.log_path.read_bytes()
+
+
+def _limit(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
