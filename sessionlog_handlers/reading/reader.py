@@ -203,6 +203,12 @@ class RotatedReader(LineReader):
                 return path, _open(path)
             except FileNotFoundError:
                 slots = self._list()
+            except OSError as error:
+                if slot == 0 or _is_regular(path):
+                    raise
+                # What somebody put in an old file's place hides none of the others.
+                self._note(path, 1, error.strerror or str(error), b"")
+                return None
         return None
 
 
@@ -246,6 +252,13 @@ def _open(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 class _Source:

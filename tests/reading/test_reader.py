@@ -212,6 +212,20 @@ class TestGzip:
 
 
 class TestReadRotated:
+    @pytest.mark.parametrize("kind", ["pipe", "directory"])
+    def test_what_is_no_file_hides_no_other(self, tmp_path: Path, kind: str) -> None:
+        """
+        Something else in an old file's place is named as bad, and every other file is read.
+        """
+        (tmp_path / "a.log").write_bytes(make_raw("jsonl", 1, 2))
+        (tmp_path / "a.log.2").write_bytes(make_raw("jsonl", 0, 1))
+        os.mkfifo(tmp_path / "a.log.1") if kind == "pipe" else (tmp_path / "a.log.1").mkdir()
+        reader = read_rotated(tmp_path / "a.log")
+        assert numbers(list(reader)) == [0, 1]
+        assert [(bad.path, bad.reason) for bad in reader.bad] == [(str(tmp_path / "a.log.1"), "not a regular file")]
+        with pytest.raises(InvalidLineError, match="not a regular file"):
+            list(read_rotated(tmp_path / "a.log", strict=True))
+
     def test_oldest_first(self, tmp_path: Path) -> None:
         """
         Rotated files are read before the log, the highest slot first, compressed or not, whatever their formats.
