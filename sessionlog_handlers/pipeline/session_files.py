@@ -298,6 +298,8 @@ class SessionFiles(SessionLines):
             entries = pending.counts.count(1, 0, done)
             self.written += entries
             self._shared.count_written(entries)
+            if writer.is_new and not os.path.lexists(self.channel.paths.metadata):
+                self.record.is_due = True  # somebody deleted the whole directory
             sync = self._shared.syncer.add if pending.durable else self._shared.syncer.note
             sync(path, writer.inode, new=writer.is_new)
             writer.is_new = False

@@ -212,6 +212,7 @@ handler.close()
                 shutil.rmtree(tmp_path / "s")
             session.event("completion", number=2)
             assert session.flush()
+            assert json.loads((tmp_path / "s" / "metadata.json").read_text())["state"] == "running"
         handler.close()
         assert events(tmp_path / "s" / "session.log") == ["completion", "session_end"]
         assert json.loads((tmp_path / "s" / "metadata.json").read_text())["state"] == "ended"
