@@ -245,3 +245,50 @@ def writes_to_anything() -> None:
         module.check_regular = lambda path: None
     files._SAFE_FLAGS = 0
     stat.S_ISREG = lambda mode: True
+
+
+@_broken
+def overwrites_old_files() -> None:
+    """The youngest old file is replaced by each new one."""
+    from sessionlog_handlers.pipeline import writer
+
+    writer.make_room = lambda slot_name, backup_count: None
+
+
+@_broken
+def rotates_at_every_look() -> None:
+    """A time boundary seems to lie before each write."""
+    from sessionlog_handlers.pipeline.rotation import RotationPolicy
+
+    RotationPolicy.is_over = lambda self, last_write: bool(self.when)  # type: ignore[method-assign]
+
+
+@_broken
+def forgets_the_fork() -> None:
+    """Nothing happens in a forked child."""
+    from sessionlog_handlers.pipeline.root import SessionRoot
+
+    SessionRoot.after_fork_in_child = lambda self: None  # type: ignore[method-assign]
+
+
+@_broken
+def takes_no_lock() -> None:
+    """Each process believes that it has the lock."""
+    from sessionlog_handlers.pipeline import locks
+
+    locks._try_lock = lambda descriptor: True
+
+
+@_broken
+def judges_twice() -> None:
+    """The listener judges once more, by the level that is in force then."""
+    from sessionlog_handlers.pipeline.session_lines import SessionLines
+
+    real = SessionLines.settle
+
+    def settle(self: SessionLines) -> None:
+        table = self._shared.plan.table(self.channel.session_level, self.channel.severity)
+        self.entries = [entry for entry in self.entries if table.event(entry.route.event) is not None]
+        real(self)
+
+    SessionLines.settle = settle  # type: ignore[method-assign]

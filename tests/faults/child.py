@@ -127,6 +127,10 @@ class Child:
             time.sleep(PAUSE)
         return True
 
+    def wait_done(self, step: int) -> None:
+        """Wait until the program says that it is done with that step."""
+        self.wait(lambda: self.acks["done"] >= step)
+
     def go(self) -> Child:
         """
         Wait until it is ready, aim the fault, and let it begin.

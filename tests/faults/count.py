@@ -238,6 +238,8 @@ def _is_joined(bad: BadLine) -> bool:
 
 def _raw(path: Path, lineno: int) -> bytes:
     try:
+        if not path.is_file():
+            return b""  # a pipe would be waited for
         raw = path.read_bytes()
         if path.suffix == ".gz":
             raw = gzip.decompress(raw)

@@ -38,6 +38,5 @@ def starved(job: Job) -> None:
     settle(job)
     for index, session in enumerate(sessions):
         job.log(session, index, size, 2 * size)
-    settle(job)
-    job.acks.note(pending=handler.stats()["pending"])
+    job.acks.note(again=settle(job))
     job.finish()

@@ -52,7 +52,7 @@ def waiting(job: Job) -> None:
     """
     Log, tell that it was tried, and go on when there is a place to write to.
     """
-    handler = job.make_handler()
+    job.make_handler()
     job.ready()
     sessions = open_sessions(job)
     size = job.get("events", 10)
@@ -61,8 +61,7 @@ def waiting(job: Job) -> None:
     _done(job)
     job.wait_for(2)
     job.log(sessions[0], 0, size, 2 * size)
-    settle(job)
-    job.acks.note(pending=handler.stats()["pending"])
+    job.acks.note(again=settle(job))
     job.finish()
 
 

@@ -41,10 +41,10 @@ def fill_the_disk(run: Run) -> None:
                 _fill(filler)
             child.go()
             for number in range(int(options["rounds"])):
-                child.wait(lambda child=child, number=number: child.acks["done"] > 2 * number)  # it has met the end
+                child.wait_done(2 * number + 1)  # it has met the end
                 filler.unlink(missing_ok=True)
                 child.step()
-                child.wait(lambda child=child, number=number: child.acks["done"] > 2 * number + 1)
+                child.wait_done(2 * number + 2)
                 if number + 1 < int(options["rounds"]) and disks.can_mount():
                     _fill(filler)
                 child.step()
@@ -54,7 +54,9 @@ def fill_the_disk(run: Run) -> None:
             run.check(child.acks.notes.get("again"), f"{overflow}: it did not write again by itself")
             content = run.judge(overflow, disk / "logs", [child])
             dropped = sum(child.stats.get("dropped", {}).values())
-            run.check(content.reported == dropped, f"{overflow}: the log tells of {content.reported}, stats of {dropped}")
+            run.check(
+                content.reported == dropped, f"{overflow}: the log tells of {content.reported}, stats of {dropped}"
+            )
         run.discard(place)
 
 
@@ -99,7 +101,7 @@ def start_read_only(run: Run) -> None:
             else:
                 base.symlink_to(place / "nowhere")
             child = run.start("full.waiting", place, root=base / "logs", events=50, sessions=["a"], handler=FULL).go()
-            child.wait(lambda child=child: child.acks["done"] == 1)
+            child.wait_done(1)
             if obstacle == "read-only":
                 disks.remount(base, "rw")
             else:
@@ -111,5 +113,6 @@ def start_read_only(run: Run) -> None:
             run.check(child.is_complete, f"{obstacle}: the program failed: {child.stderr[-500:]}")
             told = [line for line in child.stderr.splitlines() if line.startswith("sessionlog: ")]
             run.check(told, f"{obstacle}: nothing was reported")
+            run.check(child.acks.notes.get("again"), f"{obstacle}: it did not resume by itself")
             run.check(time.monotonic() - start < SETTLE, f"{obstacle}: it did not resume in time")
             run.judge(obstacle, base / "logs", [child])

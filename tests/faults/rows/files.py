@@ -53,22 +53,24 @@ def meddle(run: Run) -> None:
         session = place / "logs" / "s"
         size = 20
         child = run.start("plain.rounds", place, rounds=3, events=size, handler=FULL).go()
-        child.wait(lambda child=child: child.acks["done"] == 1)
+        child.wait_done(1)
         meddle_with(session)
         child.step()
-        child.wait(lambda child=child: child.acks["done"] == 2)
+        child.wait_done(2)
         run.made(1, "by hand")
-        run.check((session / "metadata.json").exists(), f"{name}: no metadata.json after the next round")
+        if name != "metadata deleted":  # alone, it is missed when its counters are told anew
+            run.check((session / "metadata.json").exists(), f"{name}: no metadata.json after the next round")
         found = count.read(place / "logs")
         late = [number for number in found.records.get(0, []) if number >= size]
         run.check(late == list(range(size, 2 * size)), f"{name}: of {size} records {len(late)} are there")
         raw = (session / "session.log").read_bytes() if (session / "session.log").exists() else b""
         run.check(b"\0" not in raw, f"{name}: a hole of NULs")
         child.step()
-        child.wait(lambda child=child: child.acks["done"] == 3)
+        child.wait_done(3)
         child.step()
         child.end()
         run.check(child.is_complete, f"{name}: the program failed: {child.stderr[-500:]}")
+        run.check((session / "metadata.json").exists(), f"{name}: no metadata.json at the end")
         content = count.read(place / "logs")
         # What was taken away is not the package's loss: only the rounds after it count.
         taken = [number for number in range(size) if number not in content.records.get(0, [])]
@@ -104,7 +106,7 @@ def use_up_descriptors(run: Run) -> None:
         short = child.acks.notes.get("errors", 0) > 0
         if short:
             run.made(1, "RLIMIT_NOFILE")
-        run.check(not child.acks.notes.get("pending"), f"{what}: it did not recover")
+        run.check(child.acks.notes.get("again"), f"{what}: it did not recover")
         run.judge(what, place / "logs", [child])
         run.discard(place)
         if not short:
@@ -140,7 +142,7 @@ def _stand(run: Run, name: str, kind: str) -> None:
     if not _make(path, kind, target):
         return
     before = os.lstat(path)
-    settings = {**FULL, "max_bytes": 1024, "backup_count": 3}
+    settings = {**FULL, "max_bytes": 1024, "backup_count": 30}
     child = run.run("plain.events", place, events=20, flush_every=5, handler=settings)
     what = f"{kind} as {name}"
     run.made(1, "by hand")

@@ -73,7 +73,7 @@ def _judge(run: Run, what: str, child: Child) -> None:
 )
 def lose_power_when_durable(run: Run) -> None:
     """
-    Records of loggers are waited for by a durable flush, audited events in the sync mode; then the disk loses its power.
+    Records of loggers are waited for by a durable flush, audited events in the sync mode; then there is no power.
     """
     flushed = {"program": "plain.records", "flush_every": 3, "durable": True, "levels": [20]}
     waited = {"program": "plain.events", "event": "error", "waits": True}
