@@ -174,6 +174,20 @@ class BatchingQueueListener(logging.handlers.QueueListener):
                 continue
             try:
                 self.handle(record)
+            except BaseException as error:  # what comes here is no record, or somebody overrides how it is dealt with
+                if self._on_error:
+                    self._on_error(error)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """
+        Give a record to each handler. One that raises keeps it from none of the others.
+        """
+        record = self.prepare(record)
+        for handler in self.handlers:
+            if self.respect_handler_level and record.levelno < handler.level:
+                continue
+            try:
+                handler.handle(record)
             except BaseException as error:
                 if self._on_error:
                     self._on_error(error)

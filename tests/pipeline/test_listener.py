@@ -91,6 +91,33 @@ class TestHandlers:
         assert handler.messages == ["0", "2", "later"]
         assert told == [error]
 
+    def test_one_that_raises_keeps_nothing_from_the_others(self, queue):
+        """
+        A record that one handler fails on still goes to those behind it, by their levels, and the failure is told.
+        """
+        failing, other, strict = _Collecting({"bad": SystemExit(1)}), _Collecting(), _Collecting(level=logging.ERROR)
+        errors = []
+        listener = BatchingQueueListener(
+            queue, failing, other, strict, respect_handler_level=True, linger=0, on_error=errors.append
+        )
+        for message in ("bad", "good"):
+            queue.put(_record(message), SHED_LAST, 1)
+        listener.drain()
+        assert (failing.messages, other.messages, strict.messages) == (["good"], ["bad", "good"], [])
+        assert [type(error) for error in errors] == [SystemExit]
+
+    def test_what_is_no_record_harms_none(self, queue):
+        """
+        Something in the queue that no handler can deal with is told of, and the records behind it go out.
+        """
+        handler, errors = _Collecting(), []
+        listener = BatchingQueueListener(queue, handler, respect_handler_level=True, on_error=errors.append)
+        for item in (None, _record("good")):
+            queue.put(item, SHED_LAST, 1)
+        listener.drain()
+        assert handler.messages == ["good"]
+        assert [type(error) for error in errors] == [AttributeError]
+
 
 class TestSink:
     @pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt()])
