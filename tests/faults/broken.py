@@ -292,3 +292,91 @@ def judges_twice() -> None:
         real(self)
 
     SessionLines.settle = settle  # type: ignore[method-assign]
+
+
+@_broken
+def dies_of_errors() -> None:
+    """The listener's thread ends with the first exception, and what it had in hand is gone."""
+    from sessionlog_handlers.pipeline.listener import BatchingQueueListener
+    from sessionlog_handlers.pipeline.session_lines import SessionLines
+
+    def batch(self: BatchingQueueListener) -> int:
+        taken = self.queue.take(65_536)
+        self._sink(taken)
+        self.queue.done()
+        if self._on_done:
+            self._on_done(taken)
+        return len(taken)
+
+    def put_down(self: SessionLines, entries: Any, routes: Any) -> None:
+        lines = self._make_lines(entries)
+        self.seq += len(entries)
+        for part in self._spread(entries, routes, lines):
+            self._append(*part)
+
+    BatchingQueueListener._batch = batch  # type: ignore[method-assign]
+    SessionLines._put_down = put_down  # type: ignore[method-assign]
+
+
+@_broken
+def stays_dead() -> None:
+    """A listener whose thread has died is never replaced, not even at the end."""
+    from sessionlog_handlers.pipeline.listener import BatchingQueueListener
+
+    real, started = BatchingQueueListener.start, []
+
+    def start(self: BatchingQueueListener) -> None:
+        if not started:
+            started.append(self)
+            real(self)
+
+    BatchingQueueListener.start = start  # type: ignore[method-assign]
+    BatchingQueueListener.drain = lambda self, timeout=0.0: True  # type: ignore[method-assign]
+
+
+@_broken
+def refuses_silently() -> None:
+    """What a full queue refuses is not counted."""
+    from sessionlog_handlers.pipeline.root import SessionRoot
+
+    SessionRoot._count_refused = lambda self, *about: None  # type: ignore[method-assign]
+
+
+@_broken
+def loses_the_oldest() -> None:
+    """A full queue makes room by forgetting what is in it."""
+    from sessionlog_handlers.pipeline.channel import Entry
+    from sessionlog_handlers.pipeline.queue import BoundedQueue
+
+    def evict(self: BoundedQueue[Any], item: Any, priority: int, size: int) -> bool:
+        if self.items and type(self.items[0]) is Entry:
+            self.items.popleft()
+        self.put_always(item)
+        return True
+
+    BoundedQueue._put_slowly = evict  # type: ignore[method-assign]
+    BoundedQueue.refuses = lambda self, priority: False  # type: ignore[method-assign]
+
+
+@_broken
+def writes_in_the_callers_thread() -> None:
+    """Each call waits until its line is in the file."""
+    from sessionlog_handlers.handlers import SessionHandler
+
+    emit = SessionHandler.emit
+
+    def waiting(self: SessionHandler, record: Any) -> None:
+        emit(self, record)
+        self.flush()
+
+    SessionHandler.emit = waiting  # type: ignore[method-assign]
+
+
+@_broken
+def cuts_nothing() -> None:
+    """A record has no greatest length."""
+    from sessionlog_handlers.formats import jsonl
+
+    encode_object, encode_text = jsonl.encode_object, jsonl.encode_text
+    jsonl.encode_object = lambda fields, max_bytes=0: encode_object(fields)
+    jsonl.encode_text = lambda text, max_bytes=0: encode_text(text)
