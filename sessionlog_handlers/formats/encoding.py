@@ -23,6 +23,7 @@ import msgspec
 
 MAX_DEPTH = 64  # containers within containers; readers of other languages stop at about 100
 MAX_SEARCH_DEPTH = 3  # containers within containers that are searched for a text too long to encode at all
+MAX_RANGE = 1000  # values; a longer range, which itself takes no room, is written as its text
 MAX_INTEGER_BITS = 2048  # below the 640 digits at which Python may be told to refuse int <-> str
 
 # DEL, the C1 controls, the line separators U+2028 and U+2029, and the marks that reverse the direction of text. JSON
@@ -190,9 +191,14 @@ def _substitute(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, _SEQUENCES):
+    if _is_sequence(value):
         return list(value)
     return safe_repr(value)
+
+
+def _is_sequence(value: object) -> bool:
+    """Whether it is written as a list."""
+    return isinstance(value, _SEQUENCES) and not (isinstance(value, range) and bool(value[MAX_RANGE:]))
 
 
 def _is_path(value: object) -> bool:
@@ -315,7 +321,7 @@ class _Plainer:
 
     def _convert_container(self, value: Any) -> Any:
         fields = _named_fields(value)
-        if fields is None and not isinstance(value, _SEQUENCES):
+        if fields is None and not _is_sequence(value):
             return self._cut(safe_repr(value))
         if id(value) in self._path:
             return f"<cycle: {type(value).__name__}>"

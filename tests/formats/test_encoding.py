@@ -121,6 +121,8 @@ class TestEncodeObject:
             ({3}, [3]),
             ((1, 2), [1, 2]),
             (range(2), [0, 1]),
+            (range(10**30), f"range(0, {10**30})"),
+            ([float("nan"), range(1001)], ["NaN", "range(0, 1001)"]),
             (MappingProxyType({"a": 1}), {"a": 1}),
             ({2: "a", None: "b", True: "c", (1, 2): "d"}, {"2": "a", "null": "b", "true": "c", "(1, 2)": "d"}),
             (10**5000, hex(10**5000)),
