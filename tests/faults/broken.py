@@ -380,3 +380,33 @@ def cuts_nothing() -> None:
     encode_object, encode_text = jsonl.encode_object, jsonl.encode_text
     jsonl.encode_object = lambda fields, max_bytes=0: encode_object(fields)
     jsonl.encode_text = lambda text, max_bytes=0: encode_text(text)
+
+
+@_broken
+def escapes_nothing() -> None:
+    """Characters that a terminal acts on are written as they are."""
+    from sessionlog_handlers.formats import encoding, escaping, jsonl
+
+    jsonl.escape_unsafe = encoding.escape_unsafe = lambda encoded: encoded
+    escaping._UNSAFE = escaping._ESCAPED = escaping.re.compile("(?!)")
+
+
+@_broken
+def takes_ids_for_paths() -> None:
+    """A session's directory is called as its id says."""
+    from sessionlog_handlers.pipeline import claim, layout, open_sessions
+
+    for module in (claim, layout, open_sessions):
+        if hasattr(module, "directory_name"):
+            module.directory_name = lambda session_id, distinct=False: session_id  # type: ignore[attr-defined]
+
+
+@_broken
+def gives_up_on_odd_values() -> None:
+    """A value that the fast encoder does not know is an error."""
+    from sessionlog_handlers.formats import encoding, jsonl
+
+    def encode_object(fields: Any, max_bytes: int = 0) -> bytes:
+        return encoding.encode_fast(fields)
+
+    jsonl.encode_object = encode_object
