@@ -410,3 +410,60 @@ def gives_up_on_odd_values() -> None:
         return encoding.encode_fast(fields)
 
     jsonl.encode_object = encode_object
+
+
+@_broken
+def ends_at_once() -> None:
+    """The end of the process waits for nothing."""
+    from sessionlog_handlers.pipeline.root import SessionRoot
+
+    SessionRoot.finish = lambda self, reason: None  # type: ignore[method-assign]
+
+
+@_broken
+def knows_no_reason() -> None:
+    """Every end is just an end."""
+    from sessionlog_handlers.pipeline.open_sessions import OpenSessions
+
+    real = OpenSessions.end
+
+    def end(self: OpenSessions, channel: Any, reason: str, *others: Any, **options: Any) -> bool:
+        return real(self, channel, "end", *others, **options)
+
+    OpenSessions.end = end  # type: ignore[method-assign]
+
+
+@_broken
+def waits_in_loops() -> None:
+    """A running loop is held up like any other caller."""
+    from sessionlog_handlers import session
+    from sessionlog_handlers.pipeline import queue
+
+    session.in_running_loop = queue.in_running_loop = lambda: False
+
+
+@_broken
+def swallows_cancellation() -> None:
+    """A task that is cancelled while it waits for the disk goes on."""
+    import asyncio
+
+    from sessionlog_handlers.session import Session
+
+    real = Session.aevent
+
+    async def aevent(self: Session, name: str, /, **data: Any) -> None:
+        try:
+            await real(self, name, **data)
+        except asyncio.CancelledError:
+            return
+
+    Session.aevent = aevent  # type: ignore[method-assign]
+
+
+@_broken
+def keeps_every_file_open() -> None:
+    """No file gives way to another."""
+    from sessionlog_handlers.pipeline.open_files import OpenFiles
+
+    real = OpenFiles.close
+    OpenFiles.close = lambda self, keep=0: None if keep else real(self)  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ Run as ``python -m faults.program OPTIONS``, the options being a JSON object. Wh
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -38,6 +39,8 @@ class Job:
         self.root: str = options["root"]
         self.acks = Acks(options["acks"])
         self.handler: SessionHandler | None = None
+        self.at_last: list[Callable[[], object]] = []  # called when the package's own end is over
+        atexit.register(self._leave)  # exit functions run in reverse order, and the package is not yet loaded
 
     def get(self, name: str, default: Any) -> Any:
         """
@@ -121,15 +124,19 @@ class Job:
             return False
         return True
 
+    def _leave(self) -> None:
+        for call in self.at_last:
+            call()
+        if self.handler is not None:
+            self.acks.note(stats=self.handler.stats())
+
     def finish(self) -> None:
         """
         End all sessions as the process's end would, and leave the last counters.
         """
         from sessionlog_handlers.pipeline import lifecycle
 
-        if self.handler is not None:
-            lifecycle.close_all()
-            self.acks.note(stats=self.handler.stats())
+        lifecycle.close_all()
         self.acks["state"] = DONE
 
 

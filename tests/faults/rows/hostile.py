@@ -82,7 +82,7 @@ def _check_texts(run: Run, path: Path) -> None:
 def _judge_lines(run: Run, what: str, root: Path, accepted: int) -> None:
     """Where the format keeps no numbers, lines are counted: all but those of the session's start and end."""
     info = next(list_sessions([root]))
-    logs = [info.log, info.log.with_name("audit.jsonl")] if what == "fugue" else [info.log]
+    logs = sorted(root.rglob("*.jsonl")) if what == "fugue" else [info.log]
     found = sum(line.event not in OWN_EVENTS for log in logs for line in read_path(log))
     run.result.tally.accepted += accepted
     run.result.tally.found += found
