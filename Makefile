@@ -2,6 +2,7 @@
 #
 #   make test ARGS='-k rotation -x'     hands arguments to pytest
 #   make test PYTHON=python3.12         picks the interpreter; `make clean` first if .venv is of another one
+#   make faults ARGS='F1 F2'            makes these faults only; --list shows them all
 #   make bench TOPIC=throughput         runs one topic; ARGS='--only structlog --rounds 3' goes to it
 
 VENV := .venv
@@ -17,7 +18,7 @@ endif
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage lint format types bench bench-quick bench-report docs test-all-pythons wheel-test check clean
+.PHONY: help demo test coverage lint format types bench bench-quick bench-report faults faults-report docs test-all-pythons wheel-test check clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:  # tests that measure time want the machine for themselves
@@ -54,6 +55,13 @@ bench-quick: $(VENV)/.bench  ## the benchmarks with tiny sizes: whether every li
 
 bench-report: $(VENV)/.tools  ## write the results of the benchmarks into the documentation
 	@$(BIN)/python benchmarks/report.py $(ARGS)
+
+faults: $(VENV)/.tools  ## make every fault of the promises, and count what is lost; needs root and strace for all of it
+	@PYTHONPATH=tests:benchmarks $(BIN)/python -m faults $(ARGS)
+
+faults-report: $(VENV)/.tools  ## write the results of a whole run of the faults into the documentation
+	@PYTHONPATH=tests:benchmarks $(BIN)/python -m faults --json tests/faults/results.json $(ARGS)
+	@PYTHONPATH=tests:benchmarks $(BIN)/python -m faults.report
 
 docs: $(VENV)/.tools  ## the tests of the documentation
 	@$(BIN)/python -P -m pytest tests/test_docs.py $(ARGS)

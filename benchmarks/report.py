@@ -14,22 +14,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bars import BARS, HIGHLIGHTS, Bar, Highlight
+from pages import rewrite
 from results import RESULTS, load, ratio_text
 from topic import BenchmarkError, Figure, Topic
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
-MARKERS = re.compile(
-    r"^<!-- begin: (?P<name>\w+)(?:: (?P<detail>[^\n]*?))? -->\n(?P<text>.*?)^<!-- end: (?P=name) -->$",
-    re.MULTILINE | re.DOTALL,
-)
 NOT_MEASURED = "not measured"
 
 Results = Mapping[str, Any]  # by Python version
@@ -135,13 +131,7 @@ class Report:
         """
         A page with every table between its markers as it is now.
         """
-
-        def fresh(found: re.Match[str]) -> str:
-            name, detail = found["name"], found["detail"] or ""
-            begin = f"<!-- begin: {name}{f': {detail}' if detail else ''} -->"
-            return f"{begin}\n{self.block(name, detail)}<!-- end: {name} -->"
-
-        return MARKERS.sub(fresh, text)
+        return rewrite(text, self.block)
 
 
 def declared_topics() -> dict[str, Topic]:

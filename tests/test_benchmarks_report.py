@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 import bars
+import pages
 import report
 import results
 from bars import Bar, Highlight
@@ -120,7 +121,7 @@ class TestRewrite:
         """
         text = page.read_text("utf-8")
         assert Report().rewrite(text) == text, "make bench-report"
-        assert text.count("<!-- begin: ") == text.count("<!-- end: ") == len(report.MARKERS.findall(text))
+        assert text.count("<!-- begin: ") == text.count("<!-- end: ") == len(pages.MARKERS.findall(text))
 
 
 class TestBars:

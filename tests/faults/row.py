@@ -105,11 +105,17 @@ class Run:
         except Exception as error:
             self.problem(f"{type(error).__name__}: {error}")
         finally:
-            for child in self._children:
-                child.close()
-            self._directory.cleanup()
+            self.close()
         self.result.seconds = time.monotonic() - start
         return self.result
+
+    def close(self) -> None:
+        """
+        End what still runs, and delete what was logged.
+        """
+        for child in self._children:
+            child.close()
+        self._directory.cleanup()
 
     # -- what rows use -----------------------------------------------------------------------------------------------
 

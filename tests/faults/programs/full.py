@@ -41,7 +41,7 @@ def rounds(job: Job) -> None:
             _limit(resource.RLIM_INFINITY)
         settle(job)
         _in_threads(job, sessions, (2 * step + 1) * size, (2 * step + 2) * size)
-        again &= settle(job) and all(_is_written(job, session, index) for index, session in enumerate(sessions))
+        again &= settle(job) and all(is_written(job, session, index) for index, session in enumerate(sessions))
         _done(job)
         job.wait_for(2 * step + 3)
     job.acks.note(again=again)
@@ -90,10 +90,11 @@ def settle(job: Job) -> bool:
     return True
 
 
-def _is_written(job: Job, session: Session, index: int) -> bool:
-    """Whether the last record is in the log."""
+def is_written(job: Job, session: Session, index: int) -> bool:
+    """Whether a writer's last record is in the log, or in the file that was the log until now."""
     last = f'"number":{job.acks.slot(index).accepted - 1},'.encode()
-    return last in session.log_path.read_bytes()
+    logs = (session.log_path, session.log_path.with_name(f"{session.log_path.name}.1"))
+    return any(last in log.read_bytes() for log in logs if log.exists())
 
 
 def _limit(size: int) -> None:

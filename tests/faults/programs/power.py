@@ -9,6 +9,7 @@ import threading
 
 from faults import calls
 from faults.program import Job
+from faults.programs.full import is_written
 from sessionlog_handlers import start_session
 
 
@@ -56,5 +57,7 @@ def ordered(job: Job) -> None:
         if now > acknowledged:
             acknowledged = now
             found += calls.unsynced()
+            if not is_written(job, session, 0):
+                found.append("a record that was not even written")
     job.acks.note(unsynced=sorted(set(found))[:10])
     job.finish()

@@ -29,7 +29,7 @@ def lose_power(run: Run) -> None:
     on it.
     """
     if not disks.can_cut_power():
-        _check_order(run, {"event": "error", "pause": 0.002, "flush_every": 5, "durable": True})
+        check_order(run, {"event": "error", "pause": 0.002, "flush_every": 5, "durable": True})
         return
     chance = random.Random(3)
     for number in range(run.times(8, 2)):
@@ -78,8 +78,8 @@ def lose_power_when_durable(run: Run) -> None:
     flushed = {"program": "plain.records", "flush_every": 3, "durable": True, "levels": [20]}
     waited = {"program": "plain.events", "event": "error", "waits": True}
     if not disks.can_cut_power():
-        _check_order(run, flushed)
-        _check_order(run, {**waited, "handler": {"audit_durability": "sync", "audit_on_error": "raise"}})
+        check_order(run, flushed)
+        check_order(run, {**waited, "handler": {"audit_durability": "sync", "audit_on_error": "raise"}})
         return
     chance = random.Random(4)
     for number in range(run.times(12, 2)):
@@ -101,7 +101,7 @@ def lose_power_when_durable(run: Run) -> None:
         run.discard(place)
 
 
-def _check_order(run: Run, options: dict[str, object]) -> None:
+def check_order(run: Run, options: dict[str, object]) -> None:
     """The weaker way: what is written must be synced before it is acknowledged."""
     options = dict(options)
     options.pop("program", None)

@@ -1,0 +1,305 @@
+"""
+The fault harness finds what it looks for: planted losses, sudden deaths, broken handlers. Its rows run by `make faults`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from faults import broken, count, disks, report, rows, strace
+from faults.__main__ import in_order
+from faults.acks import Acks
+from faults.child import Fault
+from faults.row import ROWS, Row, Run
+from faults.rows import power
+
+EVENTS = 20
+
+assert rows.__path__  # imported for its rows
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """
+    Makes runs whose children are ended after the test.
+    """
+    made = []
+
+    def make(function=lambda run: None, **options) -> Run:
+        made.append(Run(Row("T", "a test", "", function, ()), home=tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.close()
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """
+    A root with a session of 20 records, and what was promised for them.
+    """
+    run = Run(Row("T", "a test", "", lambda run: None, ()), home=tmp_path_factory.mktemp("home"))
+    child = run.run("plain.events", run.place(), events=EVENTS, handler={"session_level": "full"})
+    assert child.is_complete, child.stderr
+    yield child.root, [*child.acks.slots()]
+    run.close()
+
+
+@pytest.fixture
+def spoil(logged, tmp_path):
+    """
+    Gives a function that changes the log's lines and counts.
+    """
+    root, slots = logged
+
+    def spoil(change) -> count.Tally:
+        shutil.copytree(root, tmp_path / "logs")
+        log = tmp_path / "logs" / "s" / "session.log"
+        lines = log.read_bytes().splitlines(keepends=True)
+        change(lines)
+        log.write_bytes(b"".join(lines))
+        return count.tally(count.read(tmp_path / "logs"), slots)
+
+    return spoil
+
+
+class TestCount:
+    def test_whole_log(self, spoil):
+        """
+        In a log that nobody spoilt, each record is found, and nothing is wrong.
+        """
+        tally = spoil(lambda lines: None)
+        assert (tally.accepted, tally.found, tally.faults()) == (EVENTS, EVENTS, [])
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (lambda lines: lines.pop(5), ["1 lost"]),
+            (lambda lines: lines.insert(9, lines[5]), ["1 duplicated", "1 disordered"]),
+            (lambda lines: lines.insert(6, lines[5]), ["1 duplicated"]),
+            (lambda lines: lines.append(lines[5][:40]), ["1 torn"]),
+            (lambda lines: lines.insert(5, lines[5][40:]), ["1 torn"]),
+            (lambda lines: lines.insert(5, lines[5][:40]), ["1 lost", "1 joined"]),
+            (lambda lines: lines.insert(5, lines.pop(6)), ["1 disordered"]),
+            (lambda lines: lines.append(re.sub(rb'"number":\d+', b'"number":99', lines[5])), ["1 ghosts"]),
+            (
+                lambda lines: lines.append(
+                    re.sub(
+                        rb'"event":.*',
+                        b'"event":"log_dropped","data":{"reason":"error","count":2},"seq":99}\n',
+                        lines[5],
+                    )
+                ),
+                ["-2 lost"],
+            ),
+        ],
+        ids=["loss", "again later", "again", "tail", "head", "joined", "order", "ghost", "told and found"],
+    )
+    def test_planted_fault(self, spoil, change, expected):
+        """
+        Each thing that may go wrong with a line is told by its name, and nothing else is.
+        """
+        assert spoil(change).faults() == expected
+
+    def test_unread_files(self, logged, tmp_path):
+        """
+        An archive beside its plain file and half-made files are noticed.
+        """
+        shutil.copytree(logged[0], tmp_path / "logs")
+        directory = tmp_path / "logs" / "s"
+        for name in (
+            "session.log.1",
+            "session.log.1.gz",
+            ".session.log.1.0123456789ab.tmp",
+            ".metadata.json.0123456789ab.tmp",
+        ):
+            (directory / name).write_bytes(b"")
+        content = count.read(tmp_path / "logs")
+        assert content.orphans == [str(directory / "session.log.1.gz")]
+        assert len(content.leftovers) == 2
+
+    def test_holes(self):
+        """
+        Records that are missing before later ones are no prefix.
+        """
+        assert count.holes(count.Content(records={0: [0, 1, 2], 1: [0, 3]})) == 2
+
+
+class TestAcks:
+    def test_survive_sudden_death(self, make_run):
+        """
+        After a kill, the page holds what the program was promised, and all of that is in its files.
+        """
+        run = make_run()
+        place = run.place()
+        child = run.start("plain.events", place, events=10**9, flush_every=5, handler={"session_level": "full"}).go()
+        child.wait(lambda: child.acks.slot(0).acknowledged >= 50)
+        child.kill()
+        again = Acks(child.acks.path).slot(0)
+        assert child.is_killed
+        assert 50 <= again.acknowledged <= again.accepted <= again.attempted
+        assert run.judge("kill", place / "logs", [child], promise="acknowledged", torn=1)
+        assert run.result.problems == []
+
+    def test_notes_add_up(self, tmp_path):
+        """
+        Notes stay when others come, and numbers are apart from them.
+        """
+        acks = Acks(tmp_path / "page", base=7)
+        acks.note(a=1)
+        acks.note(b=[2])
+        acks.attempt(3, 5)
+        assert Acks(tmp_path / "page").notes == {"a": 1, "b": [2]}
+        assert [(slot.writer, slot.attempted) for slot in acks.slots()] == [(10, 5)]
+
+
+class TestFaults:
+    @pytest.fixture(params=["strace", "calls"])
+    def method(self, request, monkeypatch):
+        """
+        Both ways to make a fault.
+        """
+        if request.param == "strace":
+            if not strace.is_possible():
+                pytest.skip("needs strace, and the right to trace")
+        else:
+            monkeypatch.setattr(strace, "is_possible", lambda: False)
+
+    def test_death_at_a_call(self, make_run, method):
+        """
+        The program dies at the call that was named, and not if there are not so many.
+        """
+        run = make_run()
+        for when, dies in ((2, True), (10_000, False)):
+            child = run.run("plain.events", run.place(), fault=Fault("rename", "KILL", when), events=3)
+            assert (child.is_killed, child.faults_made) == (dies, int(dies))
+            assert child.is_complete != dies
+
+    def test_error_at_a_call(self, make_run, method):
+        """
+        The call that was named fails, once or from there on, and the program goes on.
+        """
+        run = make_run()
+        made = {}
+        for for_ever in (False, True):
+            fault = Fault("fdatasync", "EIO", 1, for_ever, "sessionlog-sync")
+            child = run.run(
+                "plain.events", run.place(), fault=fault, event="error", flush_every=2, durable=True, events=8
+            )
+            assert child.is_complete
+            assert "could not be synced" in child.stderr
+            made[for_ever] = child.faults_made
+        assert made[False] == 1
+        assert made[True] > 3
+
+    def test_program_that_hangs(self, make_run):
+        """
+        A program that takes too long is ended, and its threads' tracebacks are the problem.
+        """
+
+        def hang(run: Run) -> None:
+            run.start("plain.rounds", run.place(), rounds=5).go().end(0.3)
+
+        result = make_run(hang).carry_out()
+        assert not result.passed
+        assert "wait_for" in result.problems[0]
+
+    @pytest.mark.root
+    @pytest.mark.needs_program("mkfs.ext4")
+    def test_loss_of_power(self, tmp_path):
+        """
+        What was synced before the power went is there when it comes back, and what was not is gone.
+        """
+        if not disks.can_cut_power():
+            pytest.skip("needs loop mounts")
+        with disks.Powered(tmp_path) as disk:
+            for name in ("synced", "written"):
+                with open(disk.path / name, "wb") as file:
+                    file.write(b"x" * 1000)
+                    file.flush()
+                    if name == "synced":
+                        os.fsync(file.fileno())
+            disk.cut_power()
+            disk.restore()
+            assert (disk.path / "synced").read_bytes() == b"x" * 1000
+            written = disk.path / "written"
+            assert not written.exists() or not written.read_bytes().strip(b"\0")
+        assert not os.path.ismount(disk.path)
+
+    def test_order_of_syncing(self, make_run):
+        """
+        Where no power can be cut, an acknowledgement without a sync before it is found by the calls' order.
+        """
+        options = {"event": "error", "flush_every": 2, "durable": True}
+        for name, found in (("", False), ("says_flushed_at_once", True), ("syncs_nothing", True)):
+            run = make_run(lambda run: power.check_order(run, options), quick=True, broken=name)
+            assert bool(run.carry_out().problems) == found
+
+
+class TestRows:
+    @pytest.mark.parametrize("name", ["F14", "F22"])
+    def test_quick_run(self, tmp_path, name):
+        """
+        A row with few faults passes, and counts what was logged.
+        """
+        result = Run(ROWS[name], quick=True, home=tmp_path).carry_out()
+        assert result.problems == []
+        assert result.passed
+        assert result.tally.found > 50
+
+    @pytest.mark.parametrize(("name", "handler"), [("F1", "joins_torn_lines"), ("F14", "overwrites_old_files")])
+    def test_finds_a_broken_handler(self, tmp_path, name, handler):
+        """
+        A row fails with a handler that is broken where it looks.
+        """
+        result = Run(ROWS[name], quick=True, broken=handler, home=tmp_path).carry_out()
+        assert not result.passed
+
+    def test_every_row_has_broken_handlers(self):
+        """
+        For each row there is a broken handler that it must find out, and each one is used.
+        """
+        used = [name for row in ROWS.values() for name in row.broken]
+        assert all(row.broken for row in ROWS.values())
+        assert set(used) == set(broken.BROKEN)
+
+    def test_row_without_a_fault(self, make_run):
+        """
+        A row that made no fault has shown nothing, and does not pass.
+        """
+        assert not make_run().carry_out().passed
+
+    def test_exceptions_are_problems(self, make_run):
+        """
+        What goes wrong in a row itself is told, and fails it.
+        """
+
+        def fail(run: Run) -> None:
+            run.made(1, "a test")
+            raise OSError("no such disk")
+
+        result = make_run(fail).carry_out()
+        assert result.problems == ["OSError: no such disk"]
+
+
+class TestPage:
+    def test_has_every_row(self):
+        """
+        The documentation's table is that of the last whole run, and has each row of the harness.
+        """
+        results = report.load()
+        assert [each["row"] for each in results["rows"]] == in_order()
+        page = report.PAGE.read_text("utf-8")
+        assert report.block(results, "") in page
+        assert report.block(results, "machine") in page
+
+    def test_every_row_holds(self):
+        """
+        No row of the table tells of a promise that was not kept.
+        """
+        assert [each["row"] for each in report.load()["rows"] if not each["passed"]] == []
