@@ -83,6 +83,7 @@ class Child:
         self._name = Path(options["acks"]).name
         self._trace = Path(f"{options['acks']}.trace")
         self._stderr = Path(f"{options['acks']}.stderr")
+        self._printed = ""
         self._stack = contextlib.ExitStack()
         if fault is not None and not fault.by_tracer:
             made = {"kind": "fail", "call": fault.call, "what": fault.what, "when": fault.when}
@@ -100,7 +101,9 @@ class Child:
     @property
     def stderr(self) -> str:
         """What it printed."""
-        return self._stderr.read_text("utf-8", "replace")
+        with contextlib.suppress(FileNotFoundError):  # its place has been judged, and deleted
+            self._printed = self._stderr.read_text("utf-8", "replace")
+        return self._printed
 
     @property
     def faults_made(self) -> int:
@@ -189,6 +192,7 @@ class Child:
         if self.process.poll() is None:
             self.process.kill()
         self._stack.close()
+        self._printed = self.stderr
 
     @property
     def stats(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """
-The fault harness finds what it looks for: planted losses, sudden deaths, broken handlers. Its rows run by `make faults`.
+The fault harness finds what it looks for: planted losses, sudden deaths, broken handlers. `make faults` runs its rows.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from faults.row import ROWS, Row, Run
 from faults.rows import power
 
 EVENTS = 20
+TOLD_OF_TWO = b'"event":"log_dropped","data":{"reason":"error","count":2},"seq":99}\n'
 
 assert rows.__path__  # imported for its rows
 
@@ -88,13 +89,7 @@ class TestCount:
             (lambda lines: lines.insert(5, lines.pop(6)), ["1 disordered"]),
             (lambda lines: lines.append(re.sub(rb'"number":\d+', b'"number":99', lines[5])), ["1 ghosts"]),
             (
-                lambda lines: lines.append(
-                    re.sub(
-                        rb'"event":.*',
-                        b'"event":"log_dropped","data":{"reason":"error","count":2},"seq":99}\n',
-                        lines[5],
-                    )
-                ),
+                lambda lines: lines.append(re.sub(rb'"event":.*', TOLD_OF_TWO, lines[5])),
                 ["-2 lost"],
             ),
         ],
@@ -112,12 +107,8 @@ class TestCount:
         """
         shutil.copytree(logged[0], tmp_path / "logs")
         directory = tmp_path / "logs" / "s"
-        for name in (
-            "session.log.1",
-            "session.log.1.gz",
-            ".session.log.1.0123456789ab.tmp",
-            ".metadata.json.0123456789ab.tmp",
-        ):
+        half_made = (".session.log.1.0123456789ab.tmp", ".metadata.json.0123456789ab.tmp")
+        for name in ("session.log.1", "session.log.1.gz", *half_made):
             (directory / name).write_bytes(b"")
         content = count.read(tmp_path / "logs")
         assert content.orphans == [str(directory / "session.log.1.gz")]

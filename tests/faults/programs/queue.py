@@ -198,6 +198,7 @@ def huge(job: Job) -> None:
         elif how == "field":
             session.event("state_change", writer=fields["writer"], number=number, text=text)
         else:
+            session.flush()  # bytes are the first to be refused where something else is queued
             session.output(text.encode())
 
     job.log(session, 0, 0, 3, call)
