@@ -467,3 +467,20 @@ def keeps_every_file_open() -> None:
 
     real = OpenFiles.close
     OpenFiles.close = lambda self, keep=0: None if keep else real(self)  # type: ignore[method-assign]
+
+
+@_broken
+def configures_in_place() -> None:
+    """A new configuration is put over the old one, step by step."""
+    import logging.config
+
+    from sessionlog_handlers.config import configure
+    from sessionlog_handlers.exceptions import ConfigurationError
+
+    def apply(document: Any, ledger: Any = None) -> None:
+        try:
+            logging.config.dictConfig(dict(document))
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+
+    configure.apply = apply

@@ -84,6 +84,7 @@ class Child:
         self._trace = Path(f"{options['acks']}.trace")
         self._stderr = Path(f"{options['acks']}.stderr")
         self._printed = ""
+        self.faults_made = 0  # known when it has ended
         self._stack = contextlib.ExitStack()
         if fault is not None and not fault.by_tracer:
             made = {"kind": "fail", "call": fault.call, "what": fault.what, "when": fault.when}
@@ -105,8 +106,7 @@ class Child:
             self._printed = self._stderr.read_text("utf-8", "replace")
         return self._printed
 
-    @property
-    def faults_made(self) -> int:
+    def _count_faults(self) -> int:
         """How often the fault was made; a death counts as one."""
         if self.fault is not None and self.fault.by_tracer:
             return int(self.is_killed) if self.fault.what == "KILL" else strace.count_made(self._trace)
@@ -193,6 +193,7 @@ class Child:
             self.process.kill()
         self._stack.close()
         self._printed = self.stderr
+        self.faults_made = self.faults_made or self._count_faults()
 
     @property
     def stats(self) -> dict[str, Any]:

@@ -189,19 +189,19 @@ def huge(job: Job) -> None:
     start = time.perf_counter()
 
     def call(number: int) -> None:
-        if number != 1:
+        if how == "output" and number:
+            session.flush()  # bytes are the first to be refused where something else is queued
+            session.output(text.encode())
+        if number != 1 or how == "output":
             logger.info("small", extra={**fields, "number": number})
         elif how == "message":
             logger.info(text, extra={**fields, "number": number})
         elif how == "extra":
             logger.info("huge", extra={**fields, "number": number, "text": text})
-        elif how == "field":
-            session.event("state_change", writer=fields["writer"], number=number, text=text)
         else:
-            session.flush()  # bytes are the first to be refused where something else is queued
-            session.output(text.encode())
+            session.event("state_change", writer=fields["writer"], number=number, text=text)
 
-    job.log(session, 0, 0, 3, call)
+    job.log(session, 0, 0, 2 if how == "output" else 3, call)  # bytes have no number
     session.flush(30.0)
     job.acks.note(seconds=time.perf_counter() - start, peak=_memory("VmHWM") - before)
     job.finish()

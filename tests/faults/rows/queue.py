@@ -135,7 +135,5 @@ def log_a_huge_record(run: Run) -> None:
         longest = max(raw, key=len)
         run.check(len(longest) <= 1.1 * 1024 * 1024, f"{how}: a line of {len(longest):,} bytes")
         run.check(str(size).encode() in longest, f"{how}: the line does not tell the length")
-        content = run.judge(how, place / "logs", [child], reported=int(how == "output"))
-        if how == "output":  # which has no fields to number it by
-            run.check(content.records.get(0) == [0, 2], f"{how}: its neighbours are {content.records}")
+        run.judge(how, place / "logs", [child])
         run.discard(place)
