@@ -96,7 +96,7 @@ class Harness:
             self._print(f"      ({text})")
 
     def _tell_broken(self, result: Result, broken: str) -> None:
-        found = not result.passed
+        found = is_found_out(result)
         word = "found out" if found else "NOT FOUND OUT"
         reason = f": {result.problems[0][:100]}" if result.problems else ""
         self._print(f"{result.row:5} {broken}: {colored(found, word)}{reason}")
@@ -104,6 +104,13 @@ class Harness:
     def _print(self, text: str) -> None:
         with self._lock:
             self._say(text)
+
+
+def is_found_out(result: Result) -> bool:
+    """
+    Whether a row saw that its handler is broken, and not only that nothing ran.
+    """
+    return result.began and result.faults > 0 and bool(result.problems)
 
 
 def colored(good: bool, text: str) -> str:
@@ -159,7 +166,7 @@ def main() -> int:
         about = {**table.machine(), "date": datetime.now(UTC).date().isoformat()}
         arguments.json.write_text(json.dumps({"about": about, "rows": content}, indent=1) + "\n", "utf-8")
     failed = [result.row for result in results if not result.passed]
-    missed = [f"{row}: {name}" for (row, name), result in broken.items() if result.passed]
+    missed = [f"{row}: {name}" for (row, name), result in broken.items() if not is_found_out(result)]
     good = not failed and not missed
     print(colored(good, f"\n{len(results) - len(failed)} of {len(results)} rows hold"), end="")
     print(f"; {len(broken) - len(missed)} of {len(broken)} broken handlers found out; {time.monotonic() - start:.0f} s")

@@ -470,17 +470,17 @@ def keeps_every_file_open() -> None:
 
 
 @_broken
-def configures_in_place() -> None:
-    """A new configuration is put over the old one, step by step."""
-    import logging.config
+def takes_the_old_one_away_first() -> None:
+    """The loggers lose their handlers before it is known whether there will be others."""
+    import importlib
+    import logging
 
-    from sessionlog_handlers.config import configure
-    from sessionlog_handlers.exceptions import ConfigurationError
+    configure = importlib.import_module("sessionlog_handlers.config.configure")  # its name is also a function's
+    real = configure.apply
 
-    def apply(document: Any, ledger: Any = None) -> None:
-        try:
-            logging.config.dictConfig(dict(document))
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
+    def apply(*args: Any) -> None:
+        for logger in (logging.root, logging.getLogger("app")):
+            logger.handlers = []
+        real(*args)
 
-    configure.apply = apply
+    configure.apply = apply  # type: ignore[attr-defined]

@@ -62,6 +62,12 @@ class Fault:
         return "strace" if self.by_tracer else "os functions replaced"
 
 
+class NotBegunError(RuntimeError):
+    """
+    A program ended before it could do anything: that says nothing of what it was to try.
+    """
+
+
 class Child:
     """
     A program that runs, or ran.
@@ -139,7 +145,7 @@ class Child:
         Wait until it is ready, aim the fault, and let it begin.
         """
         if not self.wait(lambda: self.acks["state"] >= READY):
-            raise RuntimeError(f"{self._name} did not begin: {self.stderr[-2000:]}")
+            raise NotBegunError(f"{self._name} did not begin: {self.stderr[-2000:]}")
         if self.fault is not None and self.fault.by_tracer:
             fault, threads = self.fault, self.acks.notes["threads"]
             aimed = list(threads.values()) if fault.thread == ALL else [threads[fault.thread]]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import count
-from faults.child import Child, Fault
+from faults.child import Child, Fault, NotBegunError
 from faults.count import Content, Promise, Tally
 
 MOST_PROBLEMS = 5  # of a row that are shown
@@ -47,6 +47,8 @@ class Result:
         notes: What else was measured.
 
         seconds: How long it took.
+
+        began: Whether its programs could be run at all.
     """
 
     row: str
@@ -57,6 +59,7 @@ class Result:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    began: bool = True
 
     @property
     def passed(self) -> bool:
@@ -102,6 +105,9 @@ class Run:
             self.row.function(self)
         except Stopped:
             raise
+        except NotBegunError as error:
+            self.result.began = False
+            self.problem(str(error))
         except Exception as error:
             self.problem(f"{type(error).__name__}: {error}")
         finally:

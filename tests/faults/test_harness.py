@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from faults import broken, count, disks, report, rows, strace
-from faults.__main__ import in_order
+from faults.__main__ import in_order, is_found_out
 from faults.acks import Acks
 from faults.child import Fault
 from faults.row import ROWS, Row, Run
@@ -249,7 +249,20 @@ class TestRows:
         A row fails with a handler that is broken where it looks.
         """
         result = Run(ROWS[name], quick=True, broken=handler, home=tmp_path).carry_out()
+        assert is_found_out(result)
+
+    def test_program_that_can_not_begin(self, make_run):
+        """
+        A program that fails before it logs anything finds nothing out.
+        """
+
+        def fail(run: Run) -> None:
+            run.made(1, "a test")
+            run.run("plain.no_such_program", run.place())
+
+        result = make_run(fail).carry_out()
         assert not result.passed
+        assert not is_found_out(result)
 
     def test_every_row_has_broken_handlers(self):
         """

@@ -41,7 +41,7 @@ def spoil(text: str, number: int) -> str | bytes:
     """
     lines = text.splitlines(keepends=True)
     changes = {
-        0: text.replace("session_level", "session_levl"),
+        0: text.replace("/../plain.txt", "/no/such/plain.txt"),
         1: text.replace("full", "ful"),
         2: text.replace("max_bytes: ", "max_bytes: minus "),
         3: text.replace("[sessions]", "[sesions]"),
@@ -49,7 +49,7 @@ def spoil(text: str, number: int) -> str | bytes:
         5: text.replace("logging.FileHandler", "logging.handlers.NoSuchHandler"),
         6: text.replace("level: DEBUG", "level: LOUD"),
         7: text.replace("version: 1", "version: 7"),
-        8: text.replace("/../plain.txt", "/no/such/plain.txt"),
+        8: text.replace("session_level", "session_levl"),
         9: text.replace("linger: ", "linger: -"),
         10: text.replace("  sessions:", "\tsessions:"),
         11: "- 1\n",
