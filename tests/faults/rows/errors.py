@@ -11,7 +11,7 @@ from faults.row import Run, row
 from faults.rows.kills import SETTINGS, SMALL
 
 _NO_NEW_FILE = re.compile(r"^sessionlog: .*no new file can be started.*$", re.MULTILINE)
-_UNSYNCED = re.compile(r"^sessionlog: .*could not be synced.*$", re.MULTILINE)
+_TOLD = re.compile(r"^sessionlog: .*Input/output error.*$", re.MULTILINE)
 
 
 def _fail_and_count(run: Run, fault: Fault, **options: object) -> Child | None:
@@ -58,24 +58,23 @@ def fail_every_write(run: Run) -> None:
 )
 def fail_every_sync(run: Run) -> None:
     """
-    Syncs fail while every fourth record is waited for until it is durable.
+    Syncs of logs, directories and archives fail while every fourth record is waited for until it is durable.
     """
     options = {"events": 16, "flush_every": 4, "durable": True, "size": 90, "handler": SMALL}
     for call in ("fdatasync", "fsync"):
         for for_ever in (False, True):
             for at in run.points():
-                fault = Fault(call, "EIO", at, for_ever, "sessionlog-sync")
+                fault = Fault(call, "EIO", at, for_ever, ALL)
                 child = _fail_and_count(run, fault, **options)
                 if child is None:
                     break
                 what = f"{call} {at}{' and later' if for_ever else ''}"
                 errors = child.stats["errors"]
                 run.check(errors >= child.faults_made, f"{what}: {child.faults_made} failed, {errors} reported")
-                run.check(_UNSYNCED.search(child.stderr), f"{what}: nothing on stderr")
-                slot = child.acks.slot(0)
-                run.check(
-                    not for_ever or slot.acknowledged < slot.accepted, f"{what}: the last records were called durable"
-                )
+                run.check(_TOLD.search(child.stderr), f"{what}: nothing on stderr")
+                if (call, at, for_ever) == ("fdatasync", 1, True):
+                    acknowledged = child.acks.slot(0).acknowledged
+                    run.check(not acknowledged, f"{what}: {acknowledged} records were called durable")
 
 
 @row(
