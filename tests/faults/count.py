@@ -102,9 +102,7 @@ class Content:
 
         bad: What could not be read.
 
-        orphans: Files that no reader reads, such as an archive beside its plain file.
-
-        leftovers: Half-made files.
+        orphans: Files that no reader reads: half-made ones, or an archive beside its plain file.
 
         unreadable: What is no file, or can't be opened.
     """
@@ -115,7 +113,6 @@ class Content:
     lines: list[Line] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -144,7 +141,7 @@ def read(root: Path, keep_lines: bool = False) -> Content:
                         content.lines.append(line)
             content.bad += reader.bad
             content.orphans += _unread(info.directory, name, {path.name for path in reader.paths})
-        content.leftovers += [str(path) for path in info.directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
+        content.orphans += [str(path) for path in info.directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
     return content
 
 

@@ -226,16 +226,17 @@ class Run:
 
             torn: How many torn lines are allowed.
 
-            leftovers: Whether half-made files of a program that died count as orphans: after the next open they do.
+            leftovers: Whether files count that no reader reads: a program that died may leave some, the next one to
+                open the session may not.
         """
         content = count.read(root)
         slots = [slot for child in children for slot in child.acks.slots()]
         found = count.tally(content, slots, promise=promise, reported=reported)
-        if leftovers:
-            found.orphans += len(content.leftovers)
+        if not leftovers:
+            found.orphans = 0
         self.result.tally.add(found)
         for wrong in found.faults(torn):
-            names = [Path(name).name for name in [*content.orphans, *content.leftovers][:3]]
+            names = [Path(name).name for name in content.orphans[:3]]
             detail = f" ({', '.join(names)})" if "orphan" in wrong else ""
             self.problem(f"{what}: {wrong}{detail}")
         return content

@@ -14,6 +14,7 @@ from faults.row import Run, row
 
 SETTINGS = {"session_level": "full", "linger": 0.01, "max_bytes": "64 KB", "backup_count": 500}
 DURABLE_WITHIN = 1.0  # seconds
+FILES = 3  # of a session; each may have a torn end
 WEAKER = "order of write, sync and acknowledgement"
 
 
@@ -60,7 +61,7 @@ def _watch(child: Child, seconds: float) -> deque[tuple[float, int]]:
 
 
 def _judge(run: Run, what: str, child: Child) -> None:
-    content = run.judge(what, child.root, [child], promise="acknowledged", reported=0, torn=1)
+    content = run.judge(what, child.root, [child], promise="acknowledged", reported=0, torn=FILES)
     missing = count.holes(content)
     run.check(not missing, f"{what}: {missing} records are missing before later ones")
 
