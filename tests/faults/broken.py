@@ -484,3 +484,11 @@ def takes_the_old_one_away_first() -> None:
         real(*args)
 
     configure.apply = apply  # type: ignore[attr-defined]
+
+
+@_broken
+def sees_no_marks() -> None:
+    """The disk is never looked at."""
+    from sessionlog_handlers.pipeline.marks import DiskMarks
+
+    DiskMarks.look = DiskMarks.look_if_due = lambda self: None  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ Logging to where nothing can be written for a while.
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import threading
@@ -62,6 +63,53 @@ def waiting(job: Job) -> None:
     job.wait_for(2)
     job.log(sessions[0], 0, size, 2 * size)
     job.acks.note(again=settle(job))
+    job.finish()
+
+
+def marked(job: Job) -> None:
+    """
+    Log events of several classes until the last mark is in force and some more, and again when there is room.
+    """
+    told: list[tuple[str, bool]] = []
+    handler = job.make_handler(on_mark=lambda mark: told.append((mark.name, mark.passed)))
+    job.ready()
+    session = open_sessions(job)[0]
+    logger = logging.Logger("app", 1)
+    logger.addHandler(handler)
+    base, text = job.acks["base"], "x" * job.get("size", 60)
+
+    def log(number: int) -> None:
+        for index, event in enumerate(("state_change", "log", "client_attached")):
+            fields = {"writer": base + index, "number": number, "text": text}
+            job.acks.attempt(index, number + 1)
+            if event == "log":
+                logger.info("x", extra={**fields, "session_id": session.id})
+            else:
+                session.event(event, **fields)
+            job.acks.accept(index, number + 1)
+
+    number = 0
+    more = job.get("events", 100)
+    end = time.monotonic() + SETTLE
+    while more and time.monotonic() < end:
+        log(number)
+        number += 1
+        more -= handler.stats()["mark"] == "suspend" if number % 10 == 0 else 0
+        time.sleep(0.0001)
+    _done(job)
+    job.wait_for(2)
+    end = time.monotonic() + SETTLE
+    while handler.stats()["mark"] is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    before = handler.stats()["written"]
+    for _ in range(10):
+        log(number)
+        number += 1
+    session.flush()
+    job.acks.note(again=handler.stats()["written"] - before)
+    while len(told) < 6 and time.monotonic() < end:
+        time.sleep(0.01)
+    job.acks.note(told=told)
     job.finish()
 
 

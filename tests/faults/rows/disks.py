@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from faults import disks
+from faults import count, disks
 from faults.row import Run, row
 
 ROOM = 200_000  # bytes that a disk has left when it is about to be full
@@ -75,6 +77,65 @@ def _fill(filler: Path) -> None:
     """Take nearly all the room that is left."""
     left = os.statvfs(filler.parent)
     filler.write_bytes(b"x" * (left.f_bavail * left.f_frsize - ROOM))
+
+
+@row(
+    "F7",
+    "the disk gets full, mark by mark, and has room again",
+    "`warn`, `shed` and `suspend` are told once each, before it is full; what they refuse is reported",
+    broken=("sees_no_marks", "refuses_silently"),
+)
+def pass_the_marks(run: Run) -> None:
+    """
+    A program fills a small disk until the last mark is in force; then there is room again.
+    """
+    if not disks.can_mount():
+        _set_marks_around(run)
+        return
+    place = run.place()
+    with disks.small(place / "disk", "32m") as disk:
+        filler = disk / "filler"
+        filler.write_bytes(b"x" * (16 << 20))
+        marks = {"warn": "12 MB", "shed": "8 MB", "suspend": "4 MB"}
+        _judge_marks(run, place, disk / "logs", marks, filler.unlink, "tmpfs")
+
+
+def _set_marks_around(run: Run) -> None:
+    """The weaker way: marks just below what is free on the machine's own disk, of which a file takes what is left."""
+    place = run.place()
+    free = shutil.disk_usage(place).free
+    filler = place / "filler"
+    filler.write_bytes(b"x" * (64 << 20))
+    step = 8 << 20
+    marks = {name: free - (64 << 20) - place_of * step for place_of, name in enumerate(("warn", "shed", "suspend"), 1)}
+    _judge_marks(run, place, place / "logs", marks, filler.unlink, "marks moved to a disk's free space")
+
+
+def _judge_marks(
+    run: Run, place: Path, root: Path, marks: dict[str, Any], make_room: Callable[[], object], method: str
+) -> None:
+    settings = {**FULL, "marks": marks, "queue_size": 512, "max_bytes": 0}
+    child = run.start("full.marked", place, root=root, size=400, events=20, handler=settings).go()
+    child.wait_done(1)
+    free = shutil.disk_usage(root).free
+    make_room()
+    child.step()
+    child.end()
+    run.made(len(marks), method)
+    run.check(child.is_complete, f"the program failed: {child.stderr[-500:]}")
+    run.check(free > 0, "the disk was full before the last mark was told")
+    told = [tuple(each) for each in child.acks.notes.get("told", [])]
+    expected = [(name, True) for name in marks] + [(name, False) for name in reversed(marks)]
+    run.check(sorted(told) == sorted(expected), f"on_mark was called with {told}")
+    run.check(child.acks.notes.get("again", 0) == 30, f"{child.acks.notes.get('again')} of 30 were written again")
+    dropped = child.stats.get("dropped", {})
+    run.check(set(dropped) <= {"disk_low", "queue_full"}, f"lost for other reasons: {dropped}")
+    run.check(dropped.get("disk_low"), "nothing was refused")
+    content = run.judge("marks", root, [child])
+    run.check(content.reported == sum(dropped.values()), f"the log tells of {content.reported}, stats of {dropped}")
+    lines = count.read(root, keep_lines=True).lines
+    degraded = [line.data.get("mark") for line in lines if line.event == "log_degraded"]
+    run.check(degraded == list(marks), f"the log tells of the marks {degraded}")
 
 
 @row(
