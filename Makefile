@@ -72,7 +72,7 @@ test-all-pythons: $(VENV)/.tools  ## the tests on every CPython 3.11, 3.12 and 3
 wheel-test: $(VENV)/.tools  ## the tests on the built wheel, away from the checkout
 	@$(BIN)/python scripts/test_wheel.py $(ARGS)
 
-check: lint types docs test wheel-test bench-quick  ## all that CI runs
+check: lint types docs test wheel-test bench-quick  ## all that CI runs, but for the faults
 	@$(BIN)/python scripts/test_all_pythons.py --except $(BIN)/python -- $(ARGS)
 
 clean:  ## remove what the commands above made
