@@ -124,6 +124,7 @@ def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile]) -> Cla
     if is_broken(channel.paths.metadata):
         set_aside(channel.paths.metadata)
     if rebuilt is None:
+        _settle(channel, shared)  # whoever was here before had no time to say anything
         return found
     # With metadata only crashed sessions are without an end. Without it, this one may be a living process's.
     others = living(shared.lease.directory, but=shared.own_leases)

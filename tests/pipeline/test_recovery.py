@@ -266,6 +266,19 @@ class TestOpen:
         ours = ["audit_system.log", "metadata.json", "session.log", "session.log.1"]
         assert _names(directory) == sorted([*ours, *others])
 
+    def test_leftovers_of_a_session_that_never_began(self, tmp_path, monkeypatch):
+        """
+        What is left of a process that was killed before it had said anything is removed, too.
+        """
+        directory = tmp_path / "abc"
+        directory.mkdir()
+        (directory / ".metadata.json.0123456789ab.tmp").write_bytes(b"{")
+        monkeypatch.setattr(leftovers, "ORPHAN_AGE", -1.0)
+        handler = SessionHandler(tmp_path, linger=0)
+        start_session("abc", handler=handler).end()
+        handler.close()
+        assert _names(directory) == ["audit_system.log", "metadata.json", "session.log"]
+
     def test_what_is_set_aside_goes_with_the_session(self, ended):
         """
         A session that is deleted at its end leaves no broken metadata behind.
