@@ -107,9 +107,10 @@ def _slow(acks: Acks, seconds: float, logs_only: bool = True) -> None:
     _replace(("write",), wrap)
 
 
-def _clock(acks: Acks) -> None:
+def _clock(acks: Acks, seconds: float = 0.0) -> None:
     """
-    Let a file of the harness set the clock: its seconds are added to the time, also to that of the files written.
+    Set the clock forward, and let a file of the harness set it: its seconds are added to the time, also to that of the
+    files written.
     """
     real, write, utime = time.time, os.write, os.utime
     path = f"{acks.path}.clock"
@@ -117,9 +118,9 @@ def _clock(acks: Acks) -> None:
     def shift() -> float:
         try:
             with open(path) as file:
-                return float(file.read() or 0)
+                return seconds + float(file.read() or 0)
         except OSError:
-            return 0.0
+            return seconds
 
     def shifted() -> float:
         return real() + shift()

@@ -13,6 +13,8 @@ from faults.row import Run, row
 
 SETTINGS = {"session_level": "full", "linger": 0}
 SMALL = {**SETTINGS, "max_bytes": 1024, "backup_count": 30, "compress": "gzip"}
+# The next program comes when half-made files are old enough to be nobody's: recovery leaves them alone for an hour.
+LATER = [{"kind": "clock", "seconds": 7200}]
 FRAGMENT = b'{"ts":"2026-01-08T12:34:56.789Z","level":"info","sess'  # what a write that was cut short leaves
 
 # Which of the program's threads makes which calls that change files.
@@ -40,17 +42,9 @@ def kill_at_any_moment(run: Run) -> None:
     children: list[Child] = []
     planted = 0
     settings = {**SETTINGS, "max_bytes": "256 KB", "backup_count": 500}
+    both = {"threads": 2, "sessions": ["a", "b"], "handler": settings}
     for number in range(run.times(100, 5)):
-        child = run.start(
-            "plain.events",
-            place,
-            base=2 * number,
-            threads=2,
-            sessions=["a", "b"],
-            events=10**9,
-            flush_every=25,
-            handler=settings,
-        )
+        child = run.start("plain.events", place, base=2 * number, events=10**9, flush_every=25, **both)
         child.go()
         child.wait(lambda child=child: child.acks.slot(0).acknowledged > 0)
         time.sleep(chance.uniform(0.0, 0.03))
@@ -61,9 +55,7 @@ def kill_at_any_moment(run: Run) -> None:
             with open(place / "logs" / "a" / "session.log", "ab") as log:
                 log.write(FRAGMENT)
             planted += 1
-    last = run.run(
-        "plain.events", place, base=2 * len(children), threads=2, sessions=["a", "b"], events=1, handler=settings
-    )
+    last = run.run("plain.events", place, base=2 * len(children), events=1, calls=LATER, **both)
     run.check(last.is_complete, f"the last program failed: {last.stderr[-300:]}")
     torn = planted + len(children)  # a kill may tear the line that is being written, and the next writer ends it
     run.judge(
@@ -80,7 +72,7 @@ def kill_at_any_moment(run: Run) -> None:
 @row(
     "F2",
     "death at the n-th write, rename, link, unlink, open and sync, with rotation and gzip",
-    "the next open repairs: nothing orphaned, nothing twice",
+    "the next open repairs: nothing orphaned, nothing twice; half-made files go after an hour",
     broken=("deletes_before_gzip_is_there", "deletes_full_files", "writes_twice"),
 )
 def kill_at_every_call(run: Run) -> None:
@@ -104,7 +96,7 @@ def _kill_and_repair(run: Run, fault: Fault) -> bool:
     if child.faults_made:
         before = count.tally(count.read(place / "logs"), child.acks.slots(), promise="acknowledged", reported=0)
         run.check(not before.lost and not before.duplicated and before.torn <= 1, f"{what}: before the repair {before}")
-        repair = run.run("plain.events", place, base=1, **options)
+        repair = run.run("plain.events", place, base=1, calls=LATER, **options)
         run.check(repair.is_complete, f"{what}: the next open failed: {repair.stderr[-300:]}")
         run.judge(what, place / "logs", [child, repair], promise="acknowledged", reported=0, torn=1, leftovers=True)
     elif not child.is_complete:
