@@ -18,7 +18,7 @@ LOOP_LIMIT = 0.005  # seconds that a call may hold up an event loop
 ENDS: dict[str, tuple[signal.Signals | None, str]] = {
     "return": (None, "exit"),
     "exception": (None, "exception ValueError"),
-    "exit 3": (None, "exit 3"),
+    "exit 3": (None, "exit"),  # Python tells nobody of the code but the `with` blocks that it passes
     "with return": (None, "return"),
     "with exception": (None, "exception ValueError"),
     "with exit 3": (None, "exit 3"),
