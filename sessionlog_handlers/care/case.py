@@ -5,7 +5,6 @@ One session as it is examined: its files, what they are written in, and whether 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.formats.registry import detect_format, get_format
-from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY, directory_name
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY, names_session
 from sessionlog_handlers.pipeline.leases import living
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
 from sessionlog_handlers.pipeline.log_ends import read_head
-from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo
+from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of
 from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of
 from sessionlog_handlers.pipeline.recovery import Finding
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
@@ -44,8 +43,7 @@ class Case:
         self.leases = os.path.join(self.root, LEASES_DIRECTORY)
 
     def _is_own(self, path: Path) -> bool:
-        name = re.escape(self.info.directory.name)
-        return re.search(rf"(?<![A-Za-z0-9]){name}(?![A-Za-z0-9])", str(path.relative_to(self.info.root))) is not None
+        return names_session(str(path.relative_to(self.info.root)), self.info.directory.name)
 
     @cached_property
     def root_is_used(self) -> bool:
@@ -77,8 +75,7 @@ class Case:
         """
         Whether the session of that id has its place here.
         """
-        names = (directory_name(session, distinct=distinct) for distinct in (False, True))
-        return self.info.directory.name in names
+        return is_place_of(session, self.info.directory.name)
 
     @property
     def lock(self) -> FileLock:

@@ -28,9 +28,12 @@ MAX_PATH = 1000  # characters shown of a directory; a path that is cut leads now
     help="Only sessions in this state; may be given more than once.",
 )
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("--pruned", is_flag=True, help="Those that were removed instead, the last one first.")
 @color_option
 @json_option
-def command(directory: str | None, states: tuple[str, ...], limit: int | None, color: str, as_json: bool) -> int:
+def command(
+    directory: str | None, states: tuple[str, ...], limit: int | None, pruned: bool, color: str, as_json: bool
+) -> int:
     """
     List sessions, the newest first. Times are UTC.
 
@@ -41,12 +44,16 @@ def command(directory: str | None, states: tuple[str, ...], limit: int | None, c
     Example:
       sessionlog ls --state running
       sessionlog ls --json | jq -r 'select(.size > 1000000) | .id'
+      sessionlog ls --pruned
     """
     from sessionlog_handlers.cli.output import print_json, session_object, tell_unreadable
     from sessionlog_handlers.reading.sessions import find_roots, list_sessions
 
     roots = find_roots(directory)
     errors: list[OSError] = []
+    if pruned:
+        _list_pruned(roots, states, limit, color, as_json, errors)
+        return tell_unreadable(errors)
     found = [info for info in list_sessions(roots, errors.append) if not states or info.state in states]
     found.sort(key=lambda info: (info.start or info.last_write or 0.0, info.id), reverse=True)
     found = found[:limit]
@@ -89,6 +96,41 @@ def _table(found: list[SessionInfo], in_color: bool) -> list[str]:
         end = start + len(info.state)
         colored.append(line[:start] + click.style(line[start:end], fg=output.STATE_COLORS.get(info.state)) + line[end:])
     return colored
+
+
+def _list_pruned(
+    roots: list[Path], states: tuple[str, ...], limit: int | None, color: str, as_json: bool, errors: list[OSError]
+) -> None:
+    from sessionlog_handlers.cli import output
+    from sessionlog_handlers.cli.output import cell, format_table, human_size, human_time, print_json
+    from sessionlog_handlers.formats.timestamps import format_ms
+    from sessionlog_handlers.reading.pruned import list_pruned
+
+    found = [one for one in list_pruned(roots, errors.append) if not states or one.data.get("state") in states]
+    found.reverse()  # of those that went in the same millisecond, too, the last one comes first
+    found.sort(key=lambda one: one.removed, reverse=True)
+    found = found[:limit]
+    if as_json:
+        for one in found:
+            print_json({"id": one.session, "removed": format_ms(one.removed), "root": str(one.root), **one.data})
+        return
+    if not found:
+        if not errors:
+            click.echo("Nothing was removed.", err=True)
+        return
+    rows = [
+        [
+            cell(one.session, output.MAX_ID),
+            human_time(one.removed),
+            human_size(size) if isinstance(size := one.data.get("bytes"), int) else "-",
+            cell(one.data.get("reason") or "-"),
+            cell(one.data.get("trash") or "-", MAX_PATH),
+        ]
+        for one in found
+    ]
+    lines = format_table(["ID", "REMOVED", "SIZE", "WHY", "NOW IN"], rows, right=("SIZE",))
+    for number, line in enumerate(lines):
+        click.echo(click.style(line, bold=True) if use_color(color) and not number else line, color=True)
 
 
 def _duration(info: SessionInfo) -> str:

@@ -23,7 +23,7 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 BROKEN_PIPE = 141  # the same for SIGPIPE
 BUG = 3
 
-_COMMANDS = ("completion", "config", "doctor", "level", "ls", "show", "status")
+_COMMANDS = ("completion", "config", "doctor", "level", "ls", "pin", "prune", "show", "status")
 
 
 class LazyGroup(click.Group):

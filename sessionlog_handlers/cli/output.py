@@ -14,6 +14,7 @@ from sessionlog_handlers.formats.escaping import escape_json, make_visible
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.places import SessionInfo
 from sessionlog_handlers.reading.sessions import unreadable
+from sessionlog_handlers.settings.values import human_size as human_size  # commands take it from here, with the others
 
 MAX_ID = 40  # characters of an id in a table; a UUID has 36
 MAX_NAMED = 10  # directories that can't be read, by name
@@ -62,20 +63,6 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequ
     ]
 
 
-def human_size(size: int) -> str:
-    """
-    Bytes with the unit that leaves few digits, in 1024s: ``2.4 MB``.
-    """
-    if size < 1024:
-        return f"{size} B"
-    number = float(size)
-    for unit in ("KB", "MB", "GB"):
-        number /= 1024
-        if number < 1000:
-            return f"{number:.1f} {unit}"
-    return f"{number / 1024:.1f} TB"
-
-
 def human_duration(seconds: float) -> str:
     """
     A time span with its two largest units: ``2h05m``.
@@ -110,6 +97,7 @@ def session_object(info: SessionInfo) -> dict[str, Any]:
         "start": None if info.start is None else format_ms(info.start),
         "end": None if info.end is None else format_ms(info.end),
         "reason": info.reason,
+        "pinned": info.pinned,
         "size": info.size,
         "last_write": None if info.last_write is None else format_ms(info.last_write),
         "root": str(info.root),

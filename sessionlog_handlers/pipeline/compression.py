@@ -61,6 +61,8 @@ def compress_file(
             _write_copy(plain, temporary, mode)
             os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
             return _commit(temporary, before, lock, names or (path,), allowed)
+        except FileNotFoundError:  # its session was removed meanwhile, and the copy with it
+            return None
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)

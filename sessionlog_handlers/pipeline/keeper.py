@@ -82,6 +82,8 @@ class Keeper:
         Start the thread if it does not run. Where there can be none, jobs run when the keeper is stopped.
         """
         with self._starting:
+            if self._thread is threading.current_thread():
+                return  # it sees to what one of its jobs submits, and must not be kept from ending
             self._stopping = False
             if self._thread is None or not self._thread.is_alive():
                 self._thread = start_thread(self._run, self._name)

@@ -16,6 +16,9 @@ LEASES_DIRECTORY = ".leases"
 CONTROL_FILE = ".control"
 FAULTS_DIRECTORY = ".faults"
 FAULTS_FILE = "faults.txt"  # what `faulthandler` writes, in the session's directory
+FLAT_DIRECTORY = ".sessions"  # where a flat layout has everything but the logs
+PRUNING_DIRECTORY = ".pruning"  # sessions that are being removed
+PRUNED_FILE = ".pruned.jsonl"  # what was removed, and why
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Names that Windows keeps for devices, whatever follows the first dot:
@@ -40,6 +43,21 @@ def check_id(session_id: object) -> str:
     if not session_id:
         raise InvalidSessionIdError("a session id can't be empty; leave it out to get a new one", session_id)
     return session_id
+
+
+def is_below_root(path: str) -> bool:
+    """
+    Whether a relative path, as metadata.json names files, stays below the root. Whoever wrote it must not lead others
+    elsewhere.
+    """
+    return not os.path.isabs(path) and ".." not in path.split("/") and "\0" not in path
+
+
+def names_session(path: str, name: str) -> bool:
+    """
+    Whether a path below the root is one of the session whose directory has that name, as far as names tell.
+    """
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", path) is not None
 
 
 def directory_name(session_id: str, *, distinct: bool = False) -> str:

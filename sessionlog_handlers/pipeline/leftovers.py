@@ -45,28 +45,26 @@ def is_orphan(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def find_leftovers(directory: str, names: Iterable[str], *, orphans: bool = True) -> Iterator[str]:
+def find_leftovers(directory: str, names: Iterable[str]) -> Iterator[str]:
     """
-    The paths of temporary files in a directory.
+    The paths of temporary files in a directory that nobody works on any more.
 
     Args:
         directory: Where to look; one that can't be read has none.
 
         names: The names of the files that they stand for, rotated ones' without their numbers.
-
-        orphans: Whether only those count that nobody works on any more. (default: True)
     """
     wanted = {*names}
     with suppress(OSError), os.scandir(directory or os.curdir) as entries:
         for entry in entries:
-            if temporary_of(entry.name) in wanted and (not orphans or is_orphan(entry)):
+            if temporary_of(entry.name) in wanted and is_orphan(entry):
                 yield entry.path
 
 
-def remove_leftovers(directory: str, names: Iterable[str], *, orphans: bool = True) -> None:
+def remove_leftovers(directory: str, names: Iterable[str]) -> None:
     """
     Remove what `find_leftovers` finds. Who lives and loses a copy keeps the file that it was made of.
     """
-    for path in [*find_leftovers(directory, names, orphans=orphans)]:
+    for path in [*find_leftovers(directory, names)]:
         with suppress(OSError):
             os.unlink(path)

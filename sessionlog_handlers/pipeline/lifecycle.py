@@ -71,9 +71,11 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
     """
     # All that writes is loaded with the first handler, and before the lock is taken: some of it makes loggers.
     from sessionlog_handlers.pipeline.open_files import load_writer
-    from sessionlog_handlers.pipeline.root import SessionRoot
+    from sessionlog_handlers.pipeline.root import SessionRoot, load_upkeep
 
     load_writer()
+    if settings.retention is not None and settings.retention.removes:
+        load_upkeep()
     place = place_of(settings)
     with _lock:
         root = _roots.get(place)

@@ -85,6 +85,8 @@ class FileLock:
             pause = FIRST_PAUSE
             while not _try_lock(self._descriptor):
                 if time.monotonic() - start >= timeout:
+                    if not self.keep_open:
+                        self._close()
                     self._mutex.release()
                     return False
                 time.sleep(pause)

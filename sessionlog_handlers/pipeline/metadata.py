@@ -66,6 +66,8 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
         metadata: The app's own.
 
+        pinned: Whether it was pinned by itself, so that retention never removes it.
+
         config: The log configuration in force.
 
         files: The log's files, by their path below the root.
@@ -92,6 +94,7 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
     writers: dict[str, dict[str, Any]] = {}
     command: list[str] | str | None = None
     metadata: dict[str, Any] = {}
+    pinned: bool = False
     config: dict[str, Any] = {}
     files: list[str] = []
     rotations: dict[str, Rotations] = {}

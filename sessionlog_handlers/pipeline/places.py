@@ -16,11 +16,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.formats.timestamps import parse_timestamp
-from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, directory_name
+from sessionlog_handlers.pipeline.layout import FLAT_DIRECTORY, LEASES_DIRECTORY, directory_name, is_below_root
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
+from sessionlog_handlers.pipeline.pruning import identity_of, records_of
 
-FLAT_DIRECTORY = ".sessions"  # where a flat layout has everything but the logs
 METADATA_NAMES = ("metadata.json", ".metadata.json")
 
 # What the log is called in the named layouts; for sessions without metadata, the first that is there.
@@ -86,6 +86,23 @@ class SessionInfo:
     severity: str
     size: int
     last_write: float | None
+
+    @property
+    def over(self) -> float | None:
+        """When it ended, or was written last if it crashed; None while nobody can tell that it is over."""
+        if self.state not in ("ended", "crashed"):
+            return None
+        return next((time for time in (self.end, self.last_write, self.start) if time is not None), None)
+
+    @property
+    def flat(self) -> bool:
+        """Whether its log is beside its directory and not in it."""
+        return self.directory.parent.name == FLAT_DIRECTORY
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it was pinned by itself (``sessionlog pin``), so that retention never removes it."""
+        return bool(self.metadata and self.metadata.pinned)
 
     @property
     def pid(self) -> int | None:
@@ -197,8 +214,28 @@ class RootPlaces:
 
     def look(self, place: Place) -> SessionInfo | None:
         """
-        The session in that place, or None if there is none.
+        The session in that place, or None if there is none, or only what is left of one that is being removed.
         """
+        found = self._look(place)
+        return None if found is None or self._is_being_removed(place, found) else found
+
+    def _is_being_removed(self, place: Place, found: SessionInfo) -> bool:
+        """
+        Whether a session is on its way out, of which there may have been only a part to be seen.
+
+        Who removes one makes a record of that first and takes its metadata last. So whoever finds no record after the
+        look, and the metadata still there after that, has seen a whole session.
+        """
+        metadata = next((path for name in METADATA_NAMES if os.path.lexists(path := place.directory / name)), None)
+        for record in records_of(str(self.root), place.name, flat=place.flat):
+            if metadata is None or record.metadata == identity_of(str(metadata)):
+                return True
+        if found.metadata is not None:
+            return not any(os.path.lexists(place.directory / name) for name in METADATA_NAMES)
+        # The listing of a flat root is as old as this object.
+        return place.flat and not os.path.lexists(found.log) and found.log.name not in _list_logs(self.root, _ignore)
+
+    def _look(self, place: Place) -> SessionInfo | None:
         metadata_path, metadata = _read_metadata(place.directory)
         logs = self._find_logs(place, metadata)
         if metadata is None and not logs:
@@ -225,7 +262,7 @@ class RootPlaces:
             )
         metadata, state = self._judge(place, metadata)
         return SessionInfo(
-            id=metadata.session or place.name,
+            id=metadata.session,
             root=self.root,
             directory=place.directory,
             log=log,
@@ -246,10 +283,9 @@ class RootPlaces:
         listings: dict[Path, dict[str, _LogFiles]] = {}
         found: dict[Path, _LogFiles] = {}
         for name in metadata.files if metadata else ():
-            path = self.root / name
-            # metadata.json lies beside the logs, and whoever wrote it must not lead a reader elsewhere.
-            if os.path.isabs(name) or ".." in path.parts or "\0" in name:
+            if not is_below_root(name):
                 continue
+            path = self.root / name
             if path.parent not in listings:
                 listings[path.parent] = self._logs_in(path.parent)
             found[path] = listings[path.parent].get(path.name, _LogFiles())
@@ -321,21 +357,31 @@ def _list_logs(directory: Path, on_error: OnError) -> dict[str, _LogFiles]:
 
 
 def _read_metadata(directory: Path) -> tuple[Path, Metadata | None]:
-    for name in METADATA_NAMES:
-        path = directory / name
-        metadata = read_metadata(str(path))
-        if metadata is not None:
+    """
+    The one that names this place's session, else one that names any. An app may have a ``metadata.json`` of its own
+    beside a recording's, which names none of ours.
+    """
+    found = [
+        (path, metadata)
+        for name in METADATA_NAMES
+        if (metadata := read_metadata(str(path := directory / name))) and metadata.session
+    ]
+    for path, metadata in reversed(found):
+        if is_place_of(metadata.session, directory.name):
             return path, metadata
-    return directory / METADATA_NAMES[0], None
+    return found[0] if found else (directory / METADATA_NAMES[0], None)
+
+
+def is_place_of(session_id: str, name: str) -> bool:
+    """
+    Whether a session of that id may be called so below the root.
+    """
+    return bool(session_id) and any(name == directory_name(session_id, distinct=distinct) for distinct in (False, True))
 
 
 def _id_from(first: Line | None, place: Place) -> str:
     """The id that the lines name, if it is one that belongs to this place."""
-    if first and first.session:
-        names = (directory_name(first.session, distinct=distinct) for distinct in (False, True))
-        if place.name in names:
-            return first.session
-    return place.name
+    return first.session if first and is_place_of(first.session, place.name) else place.name
 
 
 def _seconds(text: str | None) -> float | None:
@@ -354,5 +400,5 @@ def look_again(info: SessionInfo, first_line: FirstLine = _unread) -> SessionInf
     """
     The same session as it is now, or None if it is gone.
     """
-    flat = info.directory.parent.name == FLAT_DIRECTORY
-    return RootPlaces(info.root, first_line=first_line).look(Place(info.directory.name, info.directory, flat))
+    place = Place(info.directory.name, info.directory, info.flat)
+    return RootPlaces(info.root, first_line=first_line).look(place)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
 from sessionlog_handlers.formats.timestamps import format_ms
@@ -23,6 +23,9 @@ from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.pipeline.sync import Syncer
 from sessionlog_handlers.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.upkeep import Upkeep
 
 STOP_TIMEOUT = 2.0  # seconds that closing may take
 EXIT_LIMIT = 30.0  # seconds that the end of the process may take while files are being written
@@ -72,6 +75,24 @@ class SessionRoot(OpenSessions):
             due=self.router.due,
             on_error=self._sink_failed,
         )
+        self.upkeep: Upkeep | None = None  # only where sessions are removed
+        self._equip_upkeep(settings)
+
+    def _equip_upkeep(self, settings: Settings) -> None:
+        if self.upkeep is not None:
+            self.upkeep.use(settings)
+        elif settings.retention is not None and settings.retention.removes:
+            self.upkeep = load_upkeep()(
+                self.directory,
+                settings,
+                reporter=self.reporter,
+                is_live=lambda: self._live,
+                is_open=self._is_open,
+            )
+
+    def _is_open(self, session_id: str) -> bool:
+        channel = self.sessions.get(session_id)
+        return channel is not None and not channel.over
 
     def _sink_failed(self, error: BaseException) -> None:
         self.reporter.report(f"listener {type(error).__name__}", f"writing failed and goes on: {error!r}")
@@ -96,6 +117,9 @@ class SessionRoot(OpenSessions):
             self.marks.use(settings)
             # In the queue's order, and in the listener's thread: what was put before is written by the old settings.
             self._switch(before, CallCommand(lambda router: router.use(settings, plan)))
+            self._equip_upkeep(settings)
+        if self.upkeep is not None:
+            self.upkeep.start()
         self._drain_if_threadless()
 
     def _switch(self, before: Settings, command: CallCommand) -> None:
@@ -121,6 +145,8 @@ class SessionRoot(OpenSessions):
         if self._live:
             self.keeper.submit(self._note)
             self.keeper.watch()
+            if self.upkeep is not None:
+                self.upkeep.start()
 
     def _note(self) -> None:
         try:
@@ -153,6 +179,8 @@ class SessionRoot(OpenSessions):
                     self.reporter.report("close", f"{waiting} entries for {self.directory} still wait for a slow disk")
                     return
                 self.keeper.stop(left())
+                if self.upkeep is not None:
+                    self.upkeep.stop(left())
                 self.syncer.stop(left())
                 self.router.close()
                 with self.lock:
@@ -202,6 +230,8 @@ class SessionRoot(OpenSessions):
         self._live = self._is_closing = False
         self.losses.reset()
         self.keeper.reset()
+        if self.upkeep is not None:
+            self.upkeep.forget()
         self.syncer.reset()
         self.router.forget()
         self.queue.reset()
@@ -276,6 +306,11 @@ class SessionRoot(OpenSessions):
         if self._live:
             self.keeper.watch()
 
+    def forget(self, channel: Channel, *, refused: bool = False) -> None:
+        super().forget(channel, refused=refused)
+        if self.upkeep is not None:
+            self.upkeep.session_over()
+
     def _end_later(self, channel: Channel, end: dict[str, Any], delay: float) -> None:
         self._revive()
         self.keeper.submit(lambda: self.end_now(channel, end), delay)
@@ -342,6 +377,8 @@ class SessionRoot(OpenSessions):
         if self.sessions and not self.listener.is_running and self._live:
             self._live = False
             self._revive()
+        if self.upkeep is not None:
+            self.upkeep.tick()
         self.shared.lease.write({"stats": self.stats()})
         return bool(self.sessions) and self._live
 
@@ -383,7 +420,17 @@ class SessionRoot(OpenSessions):
             "mark": self.marks.in_force,
             "disk_free": self.marks.free(),
             "syncs": self.syncer.syncs,
+            "pruned": self.upkeep.pruned if self.upkeep is not None else 0,
             "errors": self.reporter.errors,
             "last_error": self.reporter.last_error,
             "last_error_at": None if last_error_at is None else format_ms(last_error_at),
         }
+
+
+def load_upkeep() -> type[Upkeep]:
+    """
+    What removes sessions: loaded with the first handler whose settings ask for it.
+    """
+    from sessionlog_handlers.pipeline.upkeep import Upkeep
+
+    return Upkeep

@@ -18,6 +18,7 @@ from sessionlog_handlers.pipeline.faults import link_faults, unlink_faults
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.session_lines import FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
+from sessionlog_handlers.pipeline.session_size import SessionSize
 from sessionlog_handlers.pipeline.shared import Shared
 
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
@@ -55,6 +56,7 @@ class SessionFiles(SessionLines):
         "_inherited",
         "_lock_news",
         "_retry",
+        "_size",
         "_start",
         "after",
         "claimed",
@@ -84,6 +86,7 @@ class SessionFiles(SessionLines):
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
         self._lock_news: bool | None = None  # True: a write went without the lock; False: and that was said
+        self._size: SessionSize | None = None  # only where it is limited
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
         self.refused = False  # the session was ended on purpose, and only a record that names it asked for it
@@ -268,12 +271,23 @@ class SessionFiles(SessionLines):
         now = time.monotonic()
         for _ in range(ROUNDS):
             if self.entries:
+                if self._shared.session_bytes:
+                    self._keep_to_size(self._shared.session_bytes)
                 self.settle()
             due = sorted(index for index, pending in self._pending.items() if pending.retry_at <= now)
             if not due:
                 return
             for index in due:
                 self._write_file(index, locked)
+
+    def _keep_to_size(self, most: int) -> None:
+        """Count what a session is too large for as lost."""
+        if self._size is None:
+            self._size = SessionSize(self._shared.settings.backup_count)
+        kept = self._size.admit(self.entries, self.channel.paths, most)
+        if len(kept) < len(self.entries):
+            self._shared.count_lost(self.channel, "session_bytes", len(self.entries) - len(kept))
+            self.entries, self._measured = kept, (0, 0)
 
     def _write_file(self, index: int, locked: bool) -> None:
         pending = self._pending[index]
@@ -283,9 +297,12 @@ class SessionFiles(SessionLines):
             self._shared.syncer.expect(path)
         used, begun = writer.inode, writer.begun
         done = writer.append(pending.lines, rotate=locked, joined=pending.joined)
-        if self._shared.marks.watching:
+        if self._shared.marks.watching or self._size is not None:
             is_whole = pending.joined and done == len(pending.lines)
-            self._shared.marks.wrote(len(pending.joined) if is_whole else sum(map(len, pending.lines[:done])))
+            size = len(pending.joined) if is_whole else sum(map(len, pending.lines[:done]))
+            self._shared.marks.wrote(size)
+            if self._size is not None:
+                self._size.wrote(size)
         if used and writer.begun > begun and not writer.rotated:
             self.record.is_due = True  # somebody took the file away, and with it perhaps the whole directory
         if writer.rotation_error:
@@ -318,6 +335,8 @@ class SessionFiles(SessionLines):
 
     def _note_rotation(self, path: str, rotated: list[str]) -> None:
         name = os.path.basename(path)
+        if self._size is not None:
+            self._size.changed()
         for archive in rotated:
             size = 0
             with suppress(OSError):

@@ -163,6 +163,8 @@ class SessionRecord:
         metadata.level = self._channel.session_level.value
         metadata.severity = threshold_name(self._channel.severity)
         metadata.resumed += self._resumed
+        # The layout may be another one since it began, and what is not named here is not taken for the session's.
+        metadata.files += [path for path in self._channel.paths.relative_files() if path not in metadata.files]
         metadata.level_history = [*metadata.level_history, *self._changes]
         pid = os.getpid()
         if state.owner:

@@ -5,6 +5,8 @@ What all sessions of a root share on the listener's side: settings, locks, open 
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import asdict
 from typing import Any
 
 from sessionlog_handlers.formats.encoding import safe_repr
@@ -91,6 +93,8 @@ class Shared:
         self.locks = StripedLocks(os.path.join(self.directory, LOCKS_DIRECTORY), keep_open=locks_open)
         self.open = OpenFiles(settings, max(most - locks_open - OTHER_DESCRIPTORS, 1), self.syncer)
         self.config_summary = self._summarize(settings)
+        retention = settings.retention if settings.single_file is None else None
+        self.session_bytes = (retention.session_bytes if retention else None) or 0  # the most of a session; 0: no limit
         self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
 
     def _summarize(self, settings: Settings) -> dict[str, Any]:
@@ -104,6 +108,22 @@ class Shared:
             "sampling": dict(settings.sampling),
             "file_mode": f"{settings.file_mode:04o}",
             "directory_mode": f"{settings.directory_mode:04o}",
+            **self._summarize_retention(settings),
+        }
+
+    @staticmethod
+    def _summarize_retention(settings: Settings) -> dict[str, Any]:
+        """What `sessionlog prune` goes by."""
+        if settings.retention is None:
+            return {}
+        archive = settings.archive
+        if callable(archive):
+            archive = (f"{archive.__module__}.{getattr(archive, '__qualname__', type(archive).__qualname__)}",)
+        return {
+            "retention": {name: bound for name, bound in asdict(settings.retention).items() if bound is not None},
+            "pinned": list(settings.pinned),
+            "trash": str(settings.trash) if settings.trash else None,
+            "archive": shlex.join(archive) if archive else None,
         }
 
     def lock_for(self, channel: Channel) -> FileLock:

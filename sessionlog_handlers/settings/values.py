@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -122,6 +123,13 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
+def matches_any(text: str, patterns: Iterable[str]) -> bool:
+    """
+    Whether one of some patterns, as shells have them for names of files, matches all of a text.
+    """
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
 def parse_size(value: object) -> int:
     """
     Read a number of bytes: ``5 MB``, ``10MiB``, ``1.5 GB`` or ``5242880``. Units count in 1024s.
@@ -156,6 +164,20 @@ def format_size(size: int) -> str:
         if size and size % SIZE_UNITS[unit] == 0:
             return f"{size // SIZE_UNITS[unit]} {unit.upper()}B"
     return f"{size} B"
+
+
+def human_size(size: int) -> str:
+    """
+    Bytes with the unit that leaves few digits, in 1024s: ``2.4 MB``.
+    """
+    if size < 1024:
+        return f"{size} B"
+    number = float(size)
+    for unit in ("KB", "MB", "GB"):
+        number /= 1024
+        if number < 1000:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1024:.1f} TB"
 
 
 def parse_duration(value: object) -> float:

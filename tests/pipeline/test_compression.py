@@ -125,6 +125,22 @@ class TestCompressFile:
         expected = {"deleted": ["keep"], "replaced": ["a.log.1", "keep"], "grew": ["a.log.1"]}[what]
         assert _names(path) == expected
 
+    @pytest.mark.parametrize("step", ["open_for_append", "_commit"])
+    def test_session_was_removed_meanwhile(self, path, lock, monkeypatch, step):
+        """
+        If the directory is moved away while the copy is made, there is nothing left to do, and nothing to report.
+        """
+        original = getattr(compression, step)
+
+        def move(*args: object, **kwargs: object) -> object:
+            os.rename(path.parent, path.parent.with_name("elsewhere"))
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(compression, step, move)
+        assert compress_file(str(path), lock) is None
+        assert (path.parent.with_name("elsewhere") / path.name).read_bytes() == CONTENT
+        assert not path.parent.exists()
+
     def test_not_allowed(self, path, lock):
         """
         Who asks may say under the lock that the file is needed.

@@ -234,6 +234,25 @@ class TestStop:
         release.set()
         assert wait_until(lambda: done) == [1]
 
+    def test_job_that_submits_another(self, keeper):
+        """
+        A job that asks for another one, now or later, does not keep the thread from ending.
+        """
+        stopping, done = threading.Event(), []
+
+        def job() -> None:
+            stopping.wait(20)
+            time.sleep(0.1)
+            keeper.submit(lambda: done.append("now"))
+            keeper.submit(lambda: done.append("later"), delay=60.0)
+
+        keeper.submit(job)
+        thread = keeper._thread
+        threading.Timer(0.05, stopping.set).start()
+        keeper.stop(10)
+        assert not thread.is_alive()
+        assert done == ["now"]
+
     def test_started_by_many(self, keeper, monkeypatch):
         """
         However many threads want it at the same moment, one thread is started.

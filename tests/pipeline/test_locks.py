@@ -135,6 +135,14 @@ class TestFileLock:
         assert lock.acquire(10)
         lock.release()
 
+    def test_gives_its_descriptor_back_in_vain_too(self, lock, holder):
+        """
+        A lock that is not to stay open is closed as well when it could not be had.
+        """
+        other = FileLock(lock.path, keep_open=False)
+        assert not other.acquire(0.0)
+        assert not other.is_open
+
     def test_dead_holder_holds_nothing(self, lock, holder):
         """
         A holder that was killed leaves a free lock.

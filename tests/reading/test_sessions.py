@@ -3,7 +3,11 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,9 @@ from sessionlog_handlers.exceptions import (
 )
 from sessionlog_handlers.pipeline import places
 from sessionlog_handlers.pipeline.places import SessionInfo
+from sessionlog_handlers.pipeline.pruning import LEAVING, RemovalRecord, encode_record, identity_of
+from sessionlog_handlers.pipeline.removal import Remover
+from sessionlog_handlers.pipeline.retention import Chosen
 from sessionlog_handlers.pipeline.roots import note_root
 from sessionlog_handlers.reading.sessions import find_roots, find_session, list_sessions
 
@@ -99,6 +106,74 @@ class TestFindRoots:
 
 
 class TestListSessions:
+    def test_metadata_of_others(self, tmp_path: Path) -> None:
+        """
+        A recording's directory may have a ``metadata.json`` of the app's own, and other directories too: ours is the
+        one that names the session of that place.
+        """
+        log_sessions(tmp_path, "abc", layout="recorder")
+        for content in ('{"recording": 7}', '{"session": "x", "state": "running"}'):
+            (tmp_path / "abc" / "metadata.json").write_text(content)
+            (tmp_path / "other").mkdir(exist_ok=True)
+            (tmp_path / "other" / "metadata.json").write_text('{"recording": 7}')
+            assert (only(tmp_path).id, only(tmp_path).state) == ("abc", "ended")
+
+    def test_being_removed(self, tmp_path: Path) -> None:
+        """
+        A session that somebody is about to remove is not shown, unless it has been begun again.
+        """
+        log_sessions(tmp_path, "abc")
+        info = only(tmp_path)
+        path = info.directory / "metadata.json"
+        identity = identity_of(str(path))
+        assert info.metadata
+        assert identity
+        record = RemovalRecord(
+            removal="abc-0123456789ab",
+            session="abc",
+            name="abc",
+            flat=False,
+            metadata_file="abc/metadata.json",
+            metadata=identity,
+            rule="days",
+            reason="old",
+            state="ended",
+            start=None,
+            end=None,
+            bytes=0,
+            files=0,
+        )
+        place = tmp_path / ".pruning" / record.removal
+        place.mkdir(parents=True)
+        (place / LEAVING).write_bytes(encode_record(record))
+        assert list(list_sessions([tmp_path])) == []
+        path.write_bytes(path.read_bytes() + b" ")
+        assert only(tmp_path) == replace(info, size=info.size + 1)
+
+    @pytest.mark.parametrize("glance", range(1, 7))
+    @pytest.mark.parametrize("layout", ["multiplexer", "terminal"])
+    def test_removed_while_it_is_looked_at(
+        self, tmp_path: Path, layout: str, glance: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A session that vanishes between two glances of a look is not shown in part, whatever had been read of it.
+        """
+        log_sessions(tmp_path, "abc", layout=layout)
+        info = only(tmp_path)
+        calls: list[str] = []
+
+        def removing(name: str, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            if len(calls) == glance:
+                Remover(str(tmp_path)).remove(Chosen(info, "days", "old"))
+            return read(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            for name in ("_list_directories", "_list_logs", "_read_metadata"):
+                patch.setattr(places, name, partial(removing, name, getattr(places, name)))
+            assert [found.size for found in list_sessions([tmp_path])] in ([], [info.size])
+        assert len(calls) > 2
+
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_every_layout(self, tmp_path: Path, layout: str) -> None:
         """

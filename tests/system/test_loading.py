@@ -30,6 +30,7 @@ FILES = {"session.log": "level", "a.jsonl": {"format": "fugue"}, "b.txt": {"form
 OPTIONS = {"linger": 0, "compress": "gzip", "on_end": "compress", "audit_durability": "sync", "session_level": "full",
            "capture_signals": True, "capture_errors": True}
 MARKS = {"marks": {"warn": "100%"}, "on_mark": "true", "flood": {"rate": 10_000}}
+OPTIONS |= {"retention": {"count": 1, "keep_free": 1, "session_bytes": "1 GB"}, "pinned": ["abc"], "archive": "true"}
 handler = SessionHandler(root, max_bytes=4096, sampling={"resize": 0.5}, **MARKS, **OPTIONS)
 before = {*sys.modules}
 
@@ -66,6 +67,12 @@ logger.removeHandler(handler)
 work("abc")
 other.close()
 work("more")
+work("and more")
+limit = time.monotonic() + 20
+while not other.stats()["pruned"] and time.monotonic() < limit:
+    os.utime(root / ".locks" / "retention", (0, 0))
+    work("and yet more")
+    time.sleep(0.05)
 if not os.fork():
     work("child")
     sys.exit()
@@ -86,6 +93,7 @@ def test_handler_that_was_made_loads_no_more(tmp_path, when):
     done = run_python(PROGRAM, tmp_path, when, options=["-W", "ignore"], check=True)
     assert done.stdout.split("\n") == ["", "", ""]  # by the child, by the parent
     assert [line for line in done.stderr.splitlines() if "the mark warn" not in line] == []
+    assert (tmp_path / ".pruned.jsonl").exists()
     assert gzip.decompress((tmp_path / "abc" / "session.log.1.gz").read_bytes())
 
 

@@ -1,0 +1,347 @@
+"""
+Removing one session: out of sight under its lock, by renames, and whatever takes longer after that, without it.
+
+Each step leaves something from which whoever comes next can go on:
+
+1. ``.pruning/{removal}/leaving.json`` says what is about to go.
+2. The session's files are renamed into ``.pruning/{removal}/files``, its metadata last.
+3. The record becomes ``gone.json``. From here on the session's place is free.
+4. The files are moved to the trash, or deleted.
+5. A line in ``.pruned.jsonl`` says so. The record goes after that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from sessionlog_handlers.exceptions import SessionLogError
+from sessionlog_handlers.formats.timestamps import format_ms
+from sessionlog_handlers.pipeline.belongings import (
+    Belongings,
+    Listings,
+    delete_belongings,
+    find_belongings,
+    remove_directories,
+)
+from sessionlog_handlers.pipeline.cleanup import is_written
+from sessionlog_handlers.pipeline.files import make_directory, open_for_append, replace_file, write_all
+from sessionlog_handlers.pipeline.hooks import HookError, run_hook
+from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
+from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
+from sessionlog_handlers.pipeline.metadata import read_metadata
+from sessionlog_handlers.pipeline.moving import move_tree, sync_path
+from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of
+from sessionlog_handlers.pipeline.pruning import (
+    DIGITS,
+    GONE,
+    LEAVING,
+    RemovalRecord,
+    encode_record,
+    identity_of,
+    read_record,
+)
+from sessionlog_handlers.pipeline.retention import Chosen
+from sessionlog_handlers.pipeline.tombstones import has_tombstone, write_tombstone
+from sessionlog_handlers.settings.tables import Hook
+
+ARCHIVE_TIMEOUT = 600.0  # seconds that an archive may take for one session
+SESSION_VARIABLE = "SESSIONLOG_SESSION"  # where an archive command finds the id
+
+_FILES = "files"
+_OWNER = "lock"  # held by who is at work on a removal
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class RemovalError(SessionLogError):
+    """
+    A session could not be removed now. It is as it was, or out of sight and waits for the next run.
+    """
+
+
+def belongings_of(info: SessionInfo, listings: Listings | None = None) -> Belongings | None:
+    """
+    What a session has on the disk; None if its metadata does not say so, or is another session's.
+
+    Raises:
+        OSError: If a directory of it can't be read.
+    """
+    names = [name for name in METADATA_NAMES if read_metadata(str(info.directory / name)) == info.metadata]
+    if info.metadata is None or not names or not info.metadata.files or not is_place_of(info.id, info.directory.name):
+        return None
+    metadata_file = os.path.relpath(info.directory / names[-1], info.root)
+    return find_belongings(str(info.root), metadata_file, info.metadata.files, listings)
+
+
+class Remover:
+    """
+    Removes sessions of a root, one by one.
+
+    Args:
+        root: The root directory.
+
+        trash: Where removed sessions go; None to delete them. (default: None)
+
+        archive: What is given each session before, and has to succeed. (default: None)
+    """
+
+    def __init__(self, root: str, *, trash: Path | None = None, archive: Hook | None = None) -> None:
+        self._root = root
+        self._trash = trash
+        self._archive = archive
+        # Not those of who writes here: they may be replaced at any moment.
+        self._locks = StripedLocks(os.path.join(root, LOCKS_DIRECTORY), keep_open=0)
+        self._listings = Listings(root)
+        self._owned: FileLock | None = None  # that of the removal at hand
+
+    def forget(self) -> None:
+        """
+        In a forked child: close what was inherited, so that a removal is nobody's if the parent dies.
+        """
+        self._locks.forget()
+        if self._owned is not None:
+            self._owned.forget()
+
+    def look_anew(self) -> None:
+        """
+        Forget what was read of the root's directories before.
+        """
+        self._listings = Listings(self._root)
+
+    def remove(self, chosen: Chosen) -> RemovalRecord | None:
+        """
+        Remove a session, unless it goes on or has changed since it was chosen; then give None.
+
+        Raises:
+            RemovalError: If it could not be archived or moved; the text is a sentence about it.
+
+            OSError: Likewise.
+        """
+        info = chosen.session
+        belongings = belongings_of(info, self._listings)
+        if belongings is None or info.metadata is None:
+            return None
+        self._run_archive(info, belongings)
+        record = self._record_for(chosen, belongings)
+        with ExitStack() as stack:
+            try:
+                place = stack.enter_context(self._place_for(record))
+            except OSError as error:
+                if error.errno not in _NO_ROOM or record.trash is not None:
+                    raise
+                return self._remove_without_room(record, belongings)
+            moved = False
+            try:
+                moved = self._move_out(place, record, belongings)
+            finally:
+                if not moved:
+                    self._discard(place)
+            if moved:
+                self._complete(place, record)
+        return record if moved else None
+
+    def finish(self, place: str) -> RemovalRecord | None:
+        """
+        Finish a removal that was cut short; None if its session stays, or somebody is at work on it.
+
+        Args:
+            place: Its directory below ``.pruning``.
+
+        Raises:
+            RemovalError: If it can't be finished yet.
+
+            OSError: Likewise.
+        """
+        with self._own(place) as owned:
+            return self._finish(place) if owned else None
+
+    # -- before ------------------------------------------------------------------------------------------------------
+
+    def _run_archive(self, info: SessionInfo, belongings: Belongings) -> None:
+        if self._archive is None:
+            return
+        own = os.path.relpath(info.directory, self._root)
+        beside = [path for path in belongings.files if not path.startswith(f"{own}/")]
+        try:
+            run_hook(
+                self._archive,
+                timeout=ARCHIVE_TIMEOUT,
+                argument=info,
+                arguments=[info.directory, *(os.path.join(self._root, path) for path in beside)],
+                environment={SESSION_VARIABLE: info.id},
+            )
+        except HookError as error:
+            raise RemovalError(f"session {info.id!r} stays, since it could not be archived: {error}") from error
+
+    def _record_for(self, chosen: Chosen, belongings: Belongings) -> RemovalRecord:
+        info = chosen.session
+        removal = f"{info.directory.name}-{uuid.uuid4().hex[:DIGITS]}"
+        metadata_file, metadata = list(belongings.files.items())[-1]
+        return RemovalRecord(
+            removal=removal,
+            session=info.id,
+            name=info.directory.name,
+            flat=info.flat,
+            metadata_file=metadata_file,
+            metadata=metadata,
+            rule=chosen.rule,
+            reason=chosen.reason,
+            state=info.state,
+            start=None if info.start is None else format_ms(info.start),
+            end=None if info.over is None else format_ms(info.over),
+            bytes=belongings.size,
+            files=len(belongings.files),
+            trash=None if self._trash is None else str(self._trash / removal),
+        )
+
+    # -- the place below .pruning ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _own(self, place: str) -> Iterator[bool]:
+        """Be the one who is at work on a removal; False if somebody else is. A killed process is nobody."""
+        lock = FileLock(os.path.join(place, _OWNER), keep_open=False)
+        with lock.hold(0.0) as owned:
+            self._owned = lock if owned else None
+            try:
+                yield owned
+            finally:
+                self._owned = None
+
+    @contextmanager
+    def _place_for(self, record: RemovalRecord) -> Iterator[str]:
+        """Make the place of a removal, with its record on the disk. What could not be made is taken back."""
+        place = os.path.join(self._root, PRUNING_DIRECTORY, record.removal)
+        try:
+            make_directory(place)
+        except FileNotFoundError:  # another removal has just taken the directory above away
+            make_directory(place)
+        with self._own(place) as owned:
+            if not owned:
+                raise RemovalError(f"session {record.session!r} stays: somebody else is at work in {place}")
+            try:
+                make_directory(os.path.join(place, _FILES))
+                _write_durably(os.path.join(place, LEAVING), encode_record(record))
+            except OSError:
+                self._discard(place)
+                raise
+            yield place
+
+    def _discard(self, place: str) -> None:
+        """Remove the place of a removal, unless files are in it: those of one that was cut short in between."""
+        files = os.path.join(place, _FILES)
+        if any(names for _, _, names in os.walk(files)):
+            return
+        shutil.rmtree(files, ignore_errors=True)
+        for name in (LEAVING, GONE, _OWNER):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(place, name))
+        for directory in (place, os.path.dirname(place)):
+            with suppress(OSError):  # another removal is under way
+                os.rmdir(directory)
+
+    # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def _move_out(self, place: str, record: RemovalRecord, expected: Belongings | None) -> bool:
+        """
+        Move the session's files out of sight, if it still is what was chosen.
+
+        Args:
+            place: Where to.
+
+            record: The removal.
+
+            expected: What it had then, before it was archived; None where that is not known any more.
+        """
+        with self._locks.for_session(record.session).hold() as locked:
+            if not locked:
+                raise RemovalError(f"session {record.session!r} stays: its lock could not be had")
+            found = self._belongings_now(record)
+            if found is None or (expected is not None and found.files != expected.files):
+                return False
+            for path in found.moves():
+                target = os.path.join(place, _FILES, path)
+                make_directory(os.path.dirname(target))
+                os.rename(os.path.join(self._root, path), target)
+            os.rename(os.path.join(place, LEAVING), os.path.join(place, GONE))
+            remove_directories(self._root, found)
+        return True
+
+    def _belongings_now(self, record: RemovalRecord) -> Belongings | None:
+        """What the session has, looked at under its lock; None if it goes on, is pinned, or is gone."""
+        path = os.path.join(self._root, record.metadata_file)
+        metadata = read_metadata(path) if identity_of(path) == record.metadata else None
+        if metadata is None or metadata.pinned or is_written(self._root, metadata):
+            return None
+        return find_belongings(self._root, record.metadata_file, metadata.files, self._listings)
+
+    def _complete(self, place: str, record: RemovalRecord, *, again: bool = False) -> None:
+        """What is left to do once the session is out of sight. *again*: somebody may have begun with it before."""
+        files = os.path.join(place, _FILES)
+        if record.trash is not None:
+            move_tree(files, record.trash)
+        elif os.path.lexists(files):
+            shutil.rmtree(files)
+        if not again or not has_tombstone(self._root, record.removal):
+            write_tombstone(self._root, record, time.time())
+        self._discard(place)
+
+    def _remove_without_room(self, record: RemovalRecord, belongings: Belongings) -> RemovalRecord | None:
+        """On a disk without room for a record, deleting is all that helps."""
+        with self._locks.for_session(record.session).hold() as locked:
+            found = self._belongings_now(record) if locked else None
+            if found is None or found.files != belongings.files:
+                return None
+            delete_belongings(self._root, found)
+        write_tombstone(self._root, record, time.time())
+        return record
+
+    # -- what was cut short ------------------------------------------------------------------------------------------
+
+    def _finish(self, place: str) -> RemovalRecord | None:
+        record = read_record(os.path.join(place, GONE))
+        if record is None:
+            record = read_record(os.path.join(place, LEAVING))
+            record = None if record is None else self._move_rest(place, record)
+        if record is None:
+            self._discard(place)
+            return None
+        self._complete(place, record, again=True)
+        return record
+
+    def _move_rest(self, place: str, record: RemovalRecord) -> RemovalRecord | None:
+        """Move out what was not yet; None if nothing was and the session is not to go any more."""
+        files = os.path.join(place, _FILES)
+        if not os.path.lexists(os.path.join(files, record.metadata_file)):
+            if self._move_out(place, record, None):
+                return record
+            taken = [os.path.join(above, name) for above, _, names in os.walk(files) for name in names]
+            if not taken:
+                return None
+            # The session goes on with the rest.
+            record = msgspec.structs.replace(
+                record,
+                files=len(taken),
+                bytes=sum(os.lstat(path).st_size for path in taken),
+                reason=f"{record.reason}; it goes on with what was left",
+            )
+            replace_file(os.path.join(place, LEAVING), encode_record(record))
+        os.rename(os.path.join(place, LEAVING), os.path.join(place, GONE))
+        return record
+
+
+def _write_durably(path: str, content: bytes) -> None:
+    descriptor, _ = open_for_append(path, 0o600, extra_flags=os.O_EXCL)
+    try:
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_path(os.path.dirname(path))  # its name: the files that it tells of are about to lose theirs
