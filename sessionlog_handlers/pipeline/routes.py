@@ -202,10 +202,15 @@ class RouteTable:
             waits=is_rare and event.audit is not None and settings.audit_durability == "sync",
         )
 
-    @staticmethod
-    def _may_flood(event: EventType) -> bool:
-        """Starts, ends and what we say ourselves are never held back."""
-        return event.session_level is not SessionLevel.SPAWNS and event.name not in UNCONDITIONAL_EVENTS
+    def _may_flood(self, event: EventType) -> bool:
+        """
+        Starts, ends and what we say ourselves are never held back, nor what an audit relies on: a flood must be no way
+        to hide what a user did.
+        """
+        if event.session_level is SessionLevel.FULL:
+            return True
+        is_relied_on = event.audit == "user" or (event.audit and self._plan.settings.audit_durability == "sync")
+        return not (is_relied_on or event.session_level is SessionLevel.SPAWNS or event.name in UNCONDITIONAL_EVENTS)
 
     def _most_quick(self, line_format: LineFormat, event: str) -> int:
         """How many bytes the fields may have that are not looked at again, and that take no more than a slot."""

@@ -212,12 +212,14 @@ class TestTables:
         """
         flood = Flood(10)
         table = Plan(Settings(sampling={"output": 0.25}, flood=flood)).table(FULL, 0)
-        for name in ("session_start", "window_closed", "level_change", "log_dropped"):
+        for name in ("session_start", "window_closed", "level_change", "log_dropped", "client_attached"):
             route = table.event(name)
             assert (route.flood, route.gated) == (None, False)
             assert (route.quick > 0) is (name not in RESERVED_EVENTS)
-        for route in (table.event("output"), table.event("error"), table.record(logging.INFO)):
+        for route in (table.event("output"), table.event("input"), table.event("error"), table.record(logging.INFO)):
             assert (route.flood, route.gated, route.quick) == (flood, True, 0)
+        table = Plan(Settings(flood=flood, audit_durability="sync")).table(FULL, 0)
+        assert [table.event(name).flood for name in ("error", "input")] == [None, flood]
         table = Plan(Settings(sampling={"output": 0.25})).table(FULL, 0)
         assert [table.event(name).gated for name in ("output", "input")] == [True, False]
 
