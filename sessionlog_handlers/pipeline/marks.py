@@ -148,9 +148,21 @@ class DiskMarks:
         The bytes that are free now, whether there are marks or not; None if that can't be told.
         """
         try:
-            return free_space(self._place)[0]
+            return self._look_at_disk()[0]
         except OSError:
             return None
+
+    def _look_at_disk(self) -> tuple[int, int]:
+        """Free and total bytes of the disk. A root that is not made yet will be on the disk of what is above it."""
+        place = self._place
+        while True:
+            try:
+                return free_space(place)
+            except FileNotFoundError:
+                above = os.path.dirname(place)
+                if above == place:
+                    raise
+                place = above
 
     def wrote(self, size: int) -> None:
         """
@@ -174,7 +186,7 @@ class DiskMarks:
         try:
             self._written, self._next_look = 0, time.monotonic() + LOOK_INTERVAL
             try:
-                free, total = free_space(self._place)
+                free, total = self._look_at_disk()
             except OSError as error:
                 self._lose_sight(error)
             else:

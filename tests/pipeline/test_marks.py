@@ -50,11 +50,11 @@ def disk(monkeypatch):
     return disk
 
 
-def make_marks(limits=None, *, queue=None, keeper=None, reporter=None, **options):
+def make_marks(limits=None, *, place="/logs", queue=None, keeper=None, reporter=None, **options):
     """Marks of a root that nobody writes to."""
     reporter = reporter or Reporter()
     return DiskMarks(
-        "/logs",
+        place,
         Settings(marks=LIMITS if limits is None else limits, **options),
         queue=BoundedQueue() if queue is None else queue,
         keeper=keeper or Keeper(lambda: False, 1.0, reporter),
@@ -195,6 +195,15 @@ class TestMarks:
         marks.look()
         assert (marks.in_force, queue.bar) == ("suspend", SHED_LAST)
         assert len(capsys.readouterr().err.splitlines()) == 3
+
+    def test_root_that_is_not_made_yet(self, tmp_path, capsys):
+        """
+        Before the root is made, the disk of what is above it is looked at.
+        """
+        marks = make_marks({"warn": 1.0}, place=str(tmp_path / "not" / "made" / "yet"))
+        marks.look()
+        assert marks.in_force == "warn"
+        assert "can't be told" not in capsys.readouterr().err
 
     def test_no_marks(self, disk):
         """
