@@ -46,7 +46,7 @@ class Lease:
         self.directory = directory
         self.name = ""
         self._descriptor = -1
-        self._content: dict[str, Any] = {}  # written last
+        self._written: object = None  # what was worth being written last
         self._swept = False
         # The keeper's thread writes while the listener's gives the lease back, and the number is somebody else's then.
         self._lock = threading.RLock()
@@ -89,17 +89,23 @@ class Lease:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        self.name, self._descriptor, self._content = name, descriptor, {}
+        self.name, self._descriptor, self._written = name, descriptor, None
 
-    def write(self, content: dict[str, Any]) -> None:
+    def write(self, content: dict[str, Any], news: object = None) -> None:
         """
         Put what other processes may know of this one into the lease: its counters.
+
+        Args:
+            content: All of it.
+
+            news: What of it is worth being written, and is not if that was written last. (default: all)
         """
         encoded = msgspec.json.encode({"pid": os.getpid(), "host": socket.gethostname(), **content})
+        news = content if news is None else news
         with self._lock:
-            if self._descriptor < 0 or content == self._content:
+            if self._descriptor < 0 or news == self._written:
                 return
-            self._content = content
+            self._written = news
             with suppress(OSError):
                 os.pwrite(self._descriptor, encoded, 0)
                 os.ftruncate(self._descriptor, len(encoded))

@@ -379,7 +379,9 @@ class SessionRoot(OpenSessions):
             self._revive()
         if self.upkeep is not None:
             self.upkeep.tick()
-        self.shared.lease.write({"stats": self.stats()})
+        stats = self.stats()
+        # Others fill the disk too: an idle process does not write because of that.
+        self.shared.lease.write({"stats": stats}, {**stats, "disk_free": None})
         return bool(self.sessions) and self._live
 
     def _count_unwritten(self) -> tuple[int, int]:

@@ -99,6 +99,17 @@ class TestLease:
         assert read_lease(directory, name)["pid"] == os.getpid()
         lease.give_back()
 
+    def test_written_for_news_only(self, directory):
+        """
+        What changes without being worth a write is told with the next counter that is.
+        """
+        lease = Lease(directory)
+        name = lease.take()
+        for free, written in ((100, 1), (90, 1), (80, 2), (70, 2)):
+            lease.write({"stats": {"disk_free": free, "written": written}}, {"written": written})
+        assert read_lease(directory, name)["stats"] == {"disk_free": 80, "written": 2}
+        lease.give_back()
+
     def test_dead_ones_go(self, directory):
         """
         Whoever takes a lease removes those of dead processes, once, and not more than a few at a time.
