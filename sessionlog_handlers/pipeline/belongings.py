@@ -13,12 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sessionlog_handlers.pipeline.layout import FLAT_DIRECTORY, is_below_root, names_session
+from sessionlog_handlers.pipeline.layout import FAULTS_FILE, FLAT_DIRECTORY, is_below_root, names_session
 from sessionlog_handlers.pipeline.leftovers import temporary_of
 from sessionlog_handlers.pipeline.pruning import Identity, identity
 from sessionlog_handlers.pipeline.recovery import BROKEN_SUFFIX
-
-FAULTS_FILE = "faults.txt"  # what `faulthandler` writes, in the session's directory
 
 # Rotated and compressed files, and those that were set aside because they are broken.
 _OLD = re.compile(rf"(.+?)(?:\.[1-9][0-9]{{0,8}})?(?:\.gz)?(?:{re.escape(BROKEN_SUFFIX)}(?:\.[0-9]+)?)?", re.DOTALL)

@@ -262,7 +262,7 @@ class RootPlaces:
             )
         metadata, state = self._judge(place, metadata)
         return SessionInfo(
-            id=metadata.session,
+            id=metadata.session or place.name,
             root=self.root,
             directory=place.directory,
             log=log,
@@ -358,13 +358,13 @@ def _list_logs(directory: Path, on_error: OnError) -> dict[str, _LogFiles]:
 
 def _read_metadata(directory: Path) -> tuple[Path, Metadata | None]:
     """
-    The one that names this place's session, else one that names any. An app may have a ``metadata.json`` of its own
-    beside a recording's, which names none of ours.
+    The one that names this place's session, else one that is like ours. An app may have a ``metadata.json`` of its own
+    beside a recording's, which names neither a session nor its files.
     """
     found = [
         (path, metadata)
         for name in METADATA_NAMES
-        if (metadata := read_metadata(str(path := directory / name))) and metadata.session
+        if (metadata := read_metadata(str(path := directory / name))) and (metadata.session or metadata.files)
     ]
     for path, metadata in reversed(found):
         if is_place_of(metadata.session, directory.name):

@@ -74,11 +74,12 @@ def belongings_of(info: SessionInfo, listings: Listings | None = None) -> Belong
     Raises:
         OSError: If a directory of it can't be read.
     """
-    names = [name for name in METADATA_NAMES if read_metadata(str(info.directory / name)) == info.metadata]
-    if info.metadata is None or not names or not info.metadata.files or not is_place_of(info.id, info.directory.name):
+    metadata = info.metadata
+    names = [name for name in METADATA_NAMES if read_metadata(str(info.directory / name)) == metadata]
+    if metadata is None or not names or not metadata.files or not is_place_of(metadata.session, info.directory.name):
         return None
     metadata_file = os.path.relpath(info.directory / names[-1], info.root)
-    return find_belongings(str(info.root), metadata_file, info.metadata.files, listings)
+    return find_belongings(str(info.root), metadata_file, metadata.files, listings)
 
 
 class Remover:

@@ -98,7 +98,7 @@ def is_removable(info: SessionInfo, now: float, pinned: Sequence[str] = ()) -> b
     if info.state == "crashed" and info.over > now - CRASH_GRACE:
         return False
     # The metadata of one that was renamed by hand names the files of another.
-    return is_place_of(info.id, info.directory.name)
+    return info.metadata is not None and is_place_of(info.metadata.session, info.directory.name)
 
 
 def _age_order(info: SessionInfo) -> tuple[float, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,12 +143,14 @@ class TestNever:
             session("keep-me", age=9e8),
             session(age=9e8, name="renamed-by-hand"),
             session(age=CRASH_GRACE - 1, state="crashed"),
+            replace(session(age=9e8), metadata=Metadata(files=["abc/session.log"])),
         ],
-        ids=["running", "unknown", "pinned", "pinned by pattern", "renamed", "crashed just now"],
+        ids=["running", "unknown", "pinned", "pinned by pattern", "renamed", "crashed just now", "without a name"],
     )
     def test_is_chosen(self, info):
         """
-        Running, unknown, pinned and renamed sessions stay, and one that crashed just now may yet be a living one.
+        Running, unknown, pinned and renamed sessions stay, and those whose metadata names none; one that crashed just
+        now may yet be a living one.
         """
         rules = Retention(days=1e-9, count=1, total=1, keep_free=10)
         chosen = choose([info, session("other", age=1)], rules, now=NOW, disk=Disk(0, 100), pinned=["keep-*"])

@@ -118,6 +118,15 @@ class TestListSessions:
             (tmp_path / "other" / "metadata.json").write_text('{"recording": 7}')
             assert (only(tmp_path).id, only(tmp_path).state) == ("abc", "ended")
 
+    def test_metadata_without_a_name(self, tmp_path: Path) -> None:
+        """
+        Metadata whose name was damaged still tells of the session in its place.
+        """
+        log_sessions(tmp_path, "abc")
+        path = tmp_path / "abc" / "metadata.json"
+        path.write_text(path.read_text().replace('"session"', '" ession"'))
+        assert (only(tmp_path).id, only(tmp_path).state) == ("abc", "ended")
+
     def test_being_removed(self, tmp_path: Path) -> None:
         """
         A session that somebody is about to remove is not shown, unless it has been begun again.
