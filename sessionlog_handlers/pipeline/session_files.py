@@ -16,7 +16,7 @@ from sessionlog_handlers.pipeline.claim import claim
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.faults import link_faults, unlink_faults
 from sessionlog_handlers.pipeline.locks import FileLock
-from sessionlog_handlers.pipeline.session_lines import FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
+from sessionlog_handlers.pipeline.session_lines import ENTRY, FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.session_size import SessionSize
 from sessionlog_handlers.pipeline.shared import Shared
@@ -312,7 +312,7 @@ class SessionFiles(SessionLines):
         elif writer.rotated:
             self._shared.reporter.over(f"rotate {path}")
         if done:
-            entries = pending.counts.count(1, 0, done)
+            entries = pending.counts.count(ENTRY, 0, done)
             self.written += entries
             self._shared.count_written(entries)
             if writer.is_new and not os.path.lexists(self.channel.paths.metadata):

@@ -20,6 +20,7 @@ from sessionlog_handlers.settings.layouts import Layout
 
 FIRST_RETRY = 0.1  # seconds after a failed write, doubled up to the longest
 LONGEST_RETRY = 5.0
+NOTHING, ENTRY, TELLS = 0, 1, 2  # what a line is, see `Pending`
 OWN = 0  # the number that our own lines have instead of a session's
 
 
@@ -30,7 +31,8 @@ class Pending:
     Args:
         lines: Each with its line end.
 
-        counts: For each line whether it counts as an entry: an audit line's twin in the log already does.
+        counts: For each line what it is: an entry, a line that tells of losses, or one that does not count, as an audit
+            line does whose twin is in the log.
 
         joined: All lines at once, where somebody has joined them already; else empty.
 
@@ -52,6 +54,22 @@ class Pending:
         self.error: OSError | None = None
         self.retry_at = 0.0
         self._retry = FIRST_RETRY
+
+    def give_up(self, excess: int) -> tuple[bytearray, int]:
+        """
+        Take the newest lines out until *excess* bytes are free, but for those that tell of losses. Gives what each of
+        them was, and their bytes.
+        """
+        given_up, freed, at = bytearray(), 0, len(self.lines)
+        while at > 0 and freed < excess:
+            at -= 1
+            if self.counts[at] != TELLS:
+                freed += len(self.lines.pop(at))
+                given_up.append(self.counts.pop(at))
+        if given_up:
+            self.size -= freed
+            self.joined = b""
+        return given_up, freed
 
     def written(self, number: int) -> None:
         """
@@ -182,9 +200,9 @@ class SessionLines:
             if not counting:
                 counts = bytes(len(given.each))
             elif self._says or len(counting) < len(takers):
-                counts = bytes(entry.session != OWN and entry.route in counting for entry in taken)
+                counts = bytes(_worth(entry) if entry.route in counting else NOTHING for entry in taken)
             else:
-                counts = b"\1" * len(given.each)
+                counts = bytes((ENTRY,)) * len(given.each)
             parts.append((index, given, counts, any(route.durable for route in takers)))
         return parts
 
@@ -204,7 +222,7 @@ class SessionLines:
     def waiting_entries(self) -> int:
         """How many entries wait to be written."""
         return sum(entry.session != OWN for entry in self.entries) + sum(
-            sum(pending.counts) for pending in self._pending.values()
+            pending.counts.count(ENTRY) for pending in self._pending.values()
         )
 
     @property
@@ -221,23 +239,26 @@ class SessionLines:
     def trim(self, excess: int) -> int:
         """
         Give up the newest entries until *excess* bytes are free, count them as lost, and give their number.
+
+        Lines that tell of earlier losses stay: they are few and short, and nothing else in the log has those numbers.
         """
         lost = lines = freed = 0
         self._measured = 0, 0
+        telling: list[Entry] = []
         while self.entries and freed < excess:
             entry = self.entries.pop()
+            if _worth(entry) == TELLS:
+                telling.append(entry)
+                continue
             freed += _size(entry)
             lost += entry.session != OWN
             lines += entry.session == OWN
+        self.entries += reversed(telling)
         for pending in self._pending.values():
-            while pending.lines and freed < excess:
-                size = len(pending.lines.pop())
-                freed += size
-                pending.size -= size
-                pending.joined = b""
-                counted = pending.counts.pop()
-                lost += counted
-                lines += not counted
+            given_up, size = pending.give_up(excess - freed)
+            freed += size
+            lost += given_up.count(ENTRY)
+            lines += given_up.count(NOTHING)
         self._pending = {index: pending for index, pending in self._pending.items() if pending.lines}
         if lost:
             self._shared.count_lost(self.channel, "write_error", lost)
@@ -247,6 +268,13 @@ class SessionLines:
 
 
 _route_of: Callable[[Entry], Route] = attrgetter("route")
+
+
+def _worth(entry: Entry) -> int:
+    """What an entry's line in the log is."""
+    if entry.session != OWN:
+        return ENTRY
+    return TELLS if entry.route.event == "log_dropped" else NOTHING
 
 
 def _part(entry: Entry, place: int) -> Entry:

@@ -348,6 +348,31 @@ class TestTrouble:
         told = [line["data"] for line in _lines(tmp_path) if line["event"] == "log_degraded"]
         assert told == [{"reason": "lock"}] * 2
 
+    @pytest.mark.parametrize("made", [False, True], ids=["entries", "lines"])
+    def test_lines_that_tell_of_losses_are_not_given_up(self, handler, tmp_path, made):
+        """
+        Where everything that waits has to be given up, what tells of earlier losses stays and is written later.
+        """
+        session = start_session("abc", level="full")
+        assert session.flush()
+        files = handler.root.router.files_of(session)
+        rotated = {"file": "session.log", "archive": "session.log.1", "bytes": 1}
+        files.say("log_rotated", rotated)
+        files.say("log_dropped", {"reason": "write_error", "count": 7})
+        files.say("log_rotated", rotated)
+        if made:
+            files.settle()
+        assert files.trim(1 << 20) == 0
+        assert handler.root.losses.lines == (5 if made else 2)  # made, also the three of the audit file
+        handler.root.router.touch(files)
+        session.event("completion")
+        assert session.flush()
+        lines = [line for line in _lines(tmp_path) if line["event"].startswith("log_")]
+        assert [line["data"] for line in lines if line["data"]["reason"] == "write_error"] == [
+            {"reason": "write_error", "count": 7}
+        ]
+        assert "log_rotated" not in [line["event"] for line in lines]
+
 
 class TestEnd:
     def test_last_line(self, handler, tmp_path):
