@@ -492,3 +492,12 @@ def sees_no_marks() -> None:
     from sessionlog_handlers.pipeline.marks import DiskMarks
 
     DiskMarks.look = DiskMarks.look_if_due = lambda self: None  # type: ignore[method-assign]
+
+
+@_broken
+def takes_everybody_for_dead() -> None:
+    """Retention takes any session, whoever writes it."""
+    from sessionlog_handlers.pipeline import removal, retention
+
+    removal.is_written = lambda root, metadata: False
+    retention.is_removable = lambda info, now, pinned=(): True
