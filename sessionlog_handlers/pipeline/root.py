@@ -354,7 +354,7 @@ class SessionRoot(OpenSessions):
             files = router.files_of(channel) if channel is not None else None
             if router.is_troubled if channel is None else files is not None and files.trouble is not None:
                 barrier.error = OSError("something could not be written yet")
-            router.shared.syncer.sync_for(barrier)
+            router.shared.syncer.sync_for(barrier, asks_for_all=channel is None)
 
         self.queue.put_always(CallCommand(sync))
         self._attend()

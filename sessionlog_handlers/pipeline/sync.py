@@ -74,7 +74,8 @@ class Syncer:
         self._noted_count = 0
         self._forgotten = ""  # a directory in which files were noted that were too many to remember
         self._expected = ""  # where durable lines are being written at the moment
-        self._barriers: list[Barrier] = []
+        self._barriers: list[tuple[Barrier, bool]] = []  # each with whether it asks for all that was ever written
+        self._untold: Exception | None = None  # of a sync that nobody waited for: the next one who asks is told
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._starting = threading.RLock()
@@ -152,12 +153,18 @@ class Syncer:
         else:
             self.note(path, inode)
 
-    def sync_for(self, barrier: Barrier) -> None:
+    def sync_for(self, barrier: Barrier, *, asks_for_all: bool = True) -> None:
         """
-        Sync now, and let the barrier's owner go on then.
+        Sync now, and let the barrier's owner go on then, with what failed as its *error*.
+
+        Args:
+            barrier: Of whoever waits.
+
+            asks_for_all: Whether what failed earlier, while nobody waited, is a failure for this one too. Whoever waits
+                for a line of its own has it in a file that was opened since. (default: True)
         """
         with self._lock:
-            self._barriers.append(barrier)
+            self._barriers.append((barrier, asks_for_all))
         self._hurry.set()
         self._wake.set()
         self.start()
@@ -224,8 +231,12 @@ class Syncer:
         except Exception as error:  # a bug must not leave anybody waiting
             failure = error
             self._reporter.report("sync", f"syncing failed: {error!r}")
-        for barrier in barriers:
-            barrier.error = barrier.error or failure
+        self._untold = failure or self._untold
+        for barrier, asks_for_all in barriers:
+            barrier.error = barrier.error or (self._untold if asks_for_all else failure)
+        if any(asks_for_all for _, asks_for_all in barriers):
+            self._untold = None
+        for barrier, _ in barriers:
             barrier.reached()
 
     def _sync_each(

@@ -411,6 +411,27 @@ class TestHandler:
         wait_until(lambda: str(tmp_path / "abc" / "session.log") in synced, interval=0.002)
         assert time.monotonic() - start < 1
 
+    def test_failure_that_nobody_waited_for(self, tmp_path, monkeypatch):
+        """
+        A sync that failed while nobody waited makes the next durable flush say so, once.
+        """
+        handler = SessionHandler(tmp_path, linger=0, sync_interval=0.01)
+        session = start_session("abc", handler=handler)
+        assert session.flush(durable=True)
+        failed = threading.Event()
+
+        def failing(descriptor: int) -> None:
+            failed.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sync, "_sync_data", failing)
+            session.error("the kernel dropped it")
+            assert failed.wait(10)
+            wait_until(lambda: handler.root.syncer.failed)
+        assert not session.flush(durable=True)
+        assert session.flush(durable=True)
+
     def test_failed_descriptor_is_abandoned(self, tmp_path, monkeypatch):
         """
         After a failed sync the file is opened anew, and later events are synced through the new descriptor.
