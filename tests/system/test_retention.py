@@ -4,18 +4,18 @@ Retention beside living writers: the storm of `tests/retention_storm.py`, for so
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers import child_environment, read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import upkeep
 
 STORM = Path(__file__).parent.parent / "retention_storm.py"
 SECONDS = 2.0
@@ -36,11 +36,7 @@ def test_storm(tmp_path, manners):
     assert {key: result[key] for key in expected} == expected
 
 
-def test_processes_that_clean_up_after_themselves(tmp_path):
-    """
-    Apps that are configured to keep few sessions keep so few together, and each goes on writing its own.
-    """
-    program = """
+APP = """
 import sys, time
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.pipeline import upkeep
@@ -54,31 +50,48 @@ for number in range(40):
 print("ready", flush=True)
 sys.stdin.read()
 """
-    words = [sys.executable, "-c", program, str(tmp_path)]
-    apps = [
-        subprocess.Popen(
-            [*words, str(number)], env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for number in range(3)
-    ]
+
+
+@pytest.fixture
+def apps(tmp_path):
+    """
+    Three apps that have each ended forty sessions, and keep one open until their standard input ends.
+    """
+    words = [sys.executable, "-c", APP, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([*words, str(number)], env=child_environment(), **pipes) for number in range(3)]
+    yield started
+    for app in started:
+        app.kill()
+        app.communicate()
+
+
+def test_processes_that_clean_up_after_themselves(tmp_path, apps, monkeypatch):
+    """
+    Apps that are configured to keep few sessions keep so few together, and each goes on writing its own.
+    """
     for app in apps:
         assert app.stdout.readline() == "ready\n"
-    open_ones = {f"open-{number}" for number in range(3)}
     for app in apps[1:]:
-        app.communicate()
+        app.communicate(timeout=60)
+    monkeypatch.setattr(upkeep, "GAP", 0.0)
     handler = SessionHandler(tmp_path, linger=0, retention={"count": 3})
-    before = time.time() - 61
-    os.utime(tmp_path / ".locks" / "retention", (before, before))
+    numbers = itertools.count()
+
+    def few_are_left() -> bool:
+        start_session(f"more-{next(numbers)}", handler=handler).end()  # whose end lets the others be looked at
+        names = [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
+        return len([name for name in names if name not in ("open-0", "last")]) <= 3
+
     with start_session("last", handler=handler):
-        wait_until(lambda: len([path for path in tmp_path.iterdir() if path.name[0] != "."]) == 3 + 2)
+        wait_until(few_are_left, 60, interval=0.1)
     handler.close()
-    apps[0].communicate()
-    pruned = {line["session"] for line in read_lines(tmp_path / ".pruned.jsonl")}
-    assert "open-0" not in pruned
-    assert len(pruned) == len(read_lines(tmp_path / ".pruned.jsonl"))
-    numbers = [line["data"].get("number") for line in read_lines(tmp_path / "open-0" / "session.log")]
-    assert [number for number in numbers if number is not None] == [*range(40)]
-    assert len(open_ones & pruned) <= 2
+    apps[0].communicate(timeout=60)
+    pruned = [line["session"] for line in read_lines(tmp_path / ".pruned.jsonl")]
+    assert len(pruned) == len(set(pruned))
+    assert not {"open-0", "last"} & set(pruned)
+    written = [line["data"].get("number") for line in read_lines(tmp_path / "open-0" / "session.log")]
+    assert [number for number in written if number is not None] == [*range(40)]
 
 
 @pytest.mark.needs_program("strace")
