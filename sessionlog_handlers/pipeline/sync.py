@@ -5,7 +5,6 @@ Durable within a second: a thread that syncs files and directories in groups, ou
 from __future__ import annotations
 
 import functools
-import glob
 import os
 import threading
 from collections.abc import Callable
@@ -325,6 +324,8 @@ def _open_inode(path: str, inode: int) -> int:
 
     Raises:
         FileNotFoundError: If it is not there any more.
+
+        OSError: If that can't be told.
     """
     names = [path]
     for _ in range(SEARCHES):
@@ -335,5 +336,12 @@ def _open_inode(path: str, inode: int) -> int:
                     if os.fstat(descriptor).st_ino == inode:
                         return descriptor
                     os.close(descriptor)
-        names = [path, *glob.glob(f"{glob.escape(path)}.*")]
+        names = [path, *_rotated(path)]
     raise FileNotFoundError(path)
+
+
+def _rotated(path: str) -> list[str]:
+    """What is beside a file under a name that begins like it. For `glob`, a directory that can't be read is empty."""
+    directory, name = os.path.split(path)
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries if entry.name.startswith(f"{name}.")]

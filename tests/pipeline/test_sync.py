@@ -269,6 +269,24 @@ class TestSyncer:
         assert again.wait(5)
         assert calls == [path, other]  # never tried again
 
+    def test_directory_that_can_not_be_read(self, make, path, monkeypatch):
+        """
+        A file that was rotated and can't be looked for is no file that was deleted: who waits learns of it.
+        """
+        syncer = make(60)
+        inode = os.stat(path).st_ino
+        os.rename(path, f"{path}.1")
+
+        def failing(directory):
+            raise OSError(errno.EIO, "Input/output error", directory)
+
+        monkeypatch.setattr(sync.os, "scandir", failing)
+        syncer.add(path, inode)
+        barrier = Barrier()
+        syncer.sync_for(barrier)
+        assert barrier.wait(5)
+        assert isinstance(barrier.error, OSError)
+
     def test_without_thread(self, make, path, synced, monkeypatch):
         """
         Where there can be no thread, syncing happens at once.
