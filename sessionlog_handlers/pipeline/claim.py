@@ -18,7 +18,7 @@ from sessionlog_handlers.pipeline.leases import is_alive, living
 from sessionlog_handlers.pipeline.log_ends import CHUNK
 from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata
 from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of, last_number, last_of, rebuild
-from sessionlog_handlers.pipeline.recovery import is_broken, set_aside, settle_directory
+from sessionlog_handlers.pipeline.recovery import is_begun_anew, put_behind, settle_directory
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room
 from sessionlog_handlers.pipeline.shared import Shared
 
@@ -42,6 +42,8 @@ class Claim:
         crashed: What is to be said of a process that ended without ending the session.
 
         rebuilt: Its metadata, made anew from its lines because there is none, or none that can be made sense of.
+
+        unsettled: What killed processes may have left has to be settled, with `settle`.
     """
 
     owner: bool
@@ -51,11 +53,14 @@ class Claim:
     seq: int = 0
     crashed: dict[str, Any] | None = None
     rebuilt: Metadata | None = None
+    unsettled: bool = False
 
 
 def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim:
     """
-    Make the session's directories and find out who runs it. The session's lock is held.
+    Make the session's directories and find out who runs it.
+
+    The session's lock is held, if it is to be had. So nothing that is there is moved, changed or removed here.
 
     Args:
         channel: The session.
@@ -90,6 +95,38 @@ def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim
     return _judge(channel, shared, metadata, logs)
 
 
+def settle(channel: Channel, shared: Shared) -> None:
+    """
+    Settle what killed processes left. And files that were compressed at the session's end become old files of the one
+    that goes on. The session's lock is held.
+
+    Args:
+        channel: The session.
+
+        shared: The root's means.
+
+    Raises:
+        OSError: If a file can't be moved.
+    """
+    paths = channel.paths
+    names, metadata = [os.path.basename(path) for path in paths.files()], os.path.basename(paths.metadata)
+    for directory in paths.directories():
+        if paths.name in directory[len(paths.root) :].split("/"):  # others may have the logs of all sessions
+            settle_directory(directory, names, metadata)
+    for path in paths.files():
+        if not os.path.lexists(path + GZIP_SUFFIX):
+            continue
+        if not os.path.lexists(path):
+
+            def slot_name(slot: int, path: str = path) -> str:
+                return f"{path}.{slot}"
+
+            make_room(slot_name, max(shared.settings.backup_count, 1))
+            adopt_compressed(path, slot_name)
+        elif is_begun_anew(path):  # while the lock was not to be had
+            put_behind(path, packed=True)
+
+
 def _logs(channel: Channel, shared: Shared) -> list[LogFile]:
     names, formats = channel.paths.relative_files(), shared.plan.formats
     return [
@@ -118,13 +155,9 @@ def _is_anothers(channel: Channel, metadata: Metadata | None, logs: list[LogFile
 def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile]) -> Claim:
     """The metadata was lost, or can't be made sense of. What the lines tell is made of it again."""
     rebuilt = rebuild(channel.id, logs)
-    found = Claim(owner=True) if rebuilt is None else _judge(channel, shared, rebuilt, logs)
-    if found.refused:
-        return found
-    if is_broken(channel.paths.metadata):
-        set_aside(channel.paths.metadata)
-    if rebuilt is None:
-        _settle(channel, shared)  # whoever was here before had no time to say anything
+    # Without a line, whoever was here before had no time to say anything.
+    found = Claim(owner=True, unsettled=True) if rebuilt is None else _judge(channel, shared, rebuilt, logs)
+    if rebuilt is None or found.refused:
         return found
     # With metadata only crashed sessions are without an end. Without it, this one may be a living process's.
     others = living(shared.lease.directory, but=shared.own_leases)
@@ -145,9 +178,9 @@ def _judge(channel: Channel, shared: Shared, metadata: Metadata, logs: list[LogF
             return Claim(owner=True, goes_on=True, seq=_owners_number(metadata, logs))
     elif metadata.state == "ended" and channel.implicit and (metadata.final or not metadata.implicit):
         return Claim(owner=False, refused=True)
-    _settle(channel, shared)
     crashed = None if metadata.state == "ended" else _tell_crash(channel, metadata, logs)
-    return Claim(owner=True, resumed=True, seq=_owners_number(metadata, logs), crashed=crashed)
+    number = _owners_number(metadata, logs)
+    return Claim(owner=True, resumed=True, seq=number, crashed=crashed, unsettled=True)
 
 
 def _tell_crash(channel: Channel, metadata: Metadata, logs: list[LogFile]) -> dict[str, Any]:
@@ -159,26 +192,6 @@ def _tell_crash(channel: Channel, metadata: Metadata, logs: list[LogFile]) -> di
         said["last_line"] = format_ms(last.ts)
     faults = find_faults(channel.paths, {metadata.owner, *metadata.writers}, last.ts if last else 0.0)
     return {**said, "faults": faults} if faults else said
-
-
-def _settle(channel: Channel, shared: Shared) -> None:
-    """
-    Settle what killed processes left. And files that were compressed at the session's end become old files of the one
-    that goes on.
-    """
-    paths = channel.paths
-    names, metadata = [os.path.basename(path) for path in paths.files()], os.path.basename(paths.metadata)
-    for directory in paths.directories():
-        if paths.name in directory[len(paths.root) :].split("/"):  # others may have the logs of all sessions
-            settle_directory(directory, names, metadata)
-    for path in paths.files():
-        if os.path.lexists(path + GZIP_SUFFIX) and not os.path.lexists(path):
-
-            def slot_name(slot: int, path: str = path) -> str:
-                return f"{path}.{slot}"
-
-            make_room(slot_name, max(shared.settings.backup_count, 1))
-            adopt_compressed(path, slot_name)
 
 
 def _owners_number(metadata: Metadata, logs: list[LogFile]) -> int:

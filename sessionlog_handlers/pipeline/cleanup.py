@@ -5,6 +5,7 @@ What becomes of a log's old files, and of a session's files when it is over. Nev
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings
 from sessionlog_handlers.pipeline.compression import compress_file
@@ -12,6 +13,8 @@ from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, SessionPaths
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
+from sessionlog_handlers.pipeline.recovery import is_begun_anew
+from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.values import matches_any
 
@@ -59,12 +62,17 @@ def clean_up(paths: SessionPaths, lock: FileLock, settings: Settings) -> None:
     if settings.on_end == "compress":
         for path in paths.files():
             compress_slots(path, lock, settings)
-            compress_file(path, lock, mode=settings.file_mode, allowed=lambda: is_over(paths))
+            compress_file(path, lock, mode=settings.file_mode, allowed=partial(_may_be_compressed, paths, path))
     elif settings.on_end == "delete":
         with lock.hold() as locked:
             if locked and is_over(paths) and not _is_pinned(paths, settings):
                 metadata_file = os.path.relpath(paths.metadata, paths.root)
                 delete_belongings(paths.root, find_belongings(paths.root, metadata_file, paths.relative_files()))
+
+
+def _may_be_compressed(paths: SessionPaths, path: str) -> bool:
+    # A log of before, which nobody could move out of the way, must not be replaced.
+    return is_over(paths) and not (os.path.lexists(path + GZIP_SUFFIX) and is_begun_anew(path))
 
 
 def _is_pinned(paths: SessionPaths, settings: Settings) -> bool:

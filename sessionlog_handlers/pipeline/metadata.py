@@ -120,7 +120,9 @@ def load_metadata(path: str) -> Metadata | None:
 
 def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
     """
-    Replace the file atomically. Only with the session's lock held, after reading what other processes wrote.
+    Replace the file atomically, after reading what other processes wrote.
+
+    With the session's lock held; where a session's own process can't have it, it says what it has to say all the same.
 
     Raises:
         OSError: If it can't be written.

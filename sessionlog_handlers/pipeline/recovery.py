@@ -21,6 +21,7 @@ from typing import BinaryIO
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.pipeline.files import check_regular, open_regular
 from sessionlog_handlers.pipeline.leftovers import is_orphan, log_of, temporary_of
+from sessionlog_handlers.pipeline.log_ends import read_head
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room, move_slot, occupied
 
 CHUNK = 256 * 1024  # bytes
@@ -133,6 +134,15 @@ def _is_whole(packed: gzip.GzipFile) -> bool:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return False
     return True
+
+
+def is_begun_anew(path: str) -> bool:
+    """
+    Whether a log and its gzip begin differently, so that the gzip is a log of before and no copy.
+    """
+    plain, unpacked = read_head(path), read_head(path + GZIP_SUFFIX)
+    common = min(len(plain), len(unpacked))
+    return plain[:common] != unpacked[:common]
 
 
 def settle_twins(path: str) -> Twins:

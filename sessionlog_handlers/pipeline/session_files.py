@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from sessionlog_handlers.pipeline.channel import Channel
-from sessionlog_handlers.pipeline.claim import claim
+from sessionlog_handlers.pipeline.claim import claim, settle
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.faults import link_faults, unlink_faults
 from sessionlog_handlers.pipeline.locks import FileLock
@@ -58,6 +58,7 @@ class SessionFiles(SessionLines):
         "_retry",
         "_size",
         "_start",
+        "_unsettled",
         "after",
         "claimed",
         "dropped",
@@ -86,6 +87,7 @@ class SessionFiles(SessionLines):
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
         self._lock_news: bool | None = None  # True: a write went without the lock; False: and that was said
+        self._unsettled = False  # what killed processes left has to be settled, once the lock is to be had
         self._size: SessionSize | None = None  # only where it is limited
         self.after: SessionFiles | None = None  # the same session's files before it was started again
         self.is_over = False
@@ -212,18 +214,21 @@ class SessionFiles(SessionLines):
         self._retry = min(self._retry * 2, LONGEST_RETRY)
 
     def _write(self, locked: bool) -> Outcome:
-        if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim():
+        if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim(locked):
             return Outcome.OVER
+        if self._unsettled and locked:
+            settle(self.channel, self._shared)
+            self._unsettled = False
         self._write_rounds(locked)
         if self.end is not None:
             if not self._waiting():  # where too much is kept, the last lines are the first to go
                 self._finish(self.end, locked)
             return Outcome.OVER
-        if self.record.is_due or self.record.takes_turn():
-            self._save_metadata()
+        if self.record.is_due or (locked and self.record.takes_turn()):
+            self._save_metadata(locked)
         return Outcome.WRITTEN
 
-    def _claim(self) -> bool:
+    def _claim(self, locked: bool) -> bool:
         """
         Take the session's place on the disk, then make the lines of what came before it could be had.
 
@@ -235,6 +240,7 @@ class SessionFiles(SessionLines):
             return False
         self.owner = found.owner
         self.pid = 0 if found.owner else os.getpid()
+        self._unsettled = self._unsettled or found.unsettled
         first = not self.claimed
         if first:
             self._faults = self._link_faults()
@@ -243,7 +249,7 @@ class SessionFiles(SessionLines):
         if found.rebuilt is not None:
             self.record.remember(found.rebuilt)
         # First: until others can know that the session runs here, nothing is written, and the place is looked at anew.
-        self._save_metadata(self._shared.lease_name)
+        self._save_metadata(locked, self._shared.lease_name)
         self.claimed = self._shared.lease_name
         waiting, self.entries, self._measured = self.entries, [], (0, 0)
         if first:
@@ -353,11 +359,11 @@ class SessionFiles(SessionLines):
 
     # -- metadata and the end ----------------------------------------------------------------------------------------
 
-    def _save_metadata(self, claimed: str = "") -> None:
-        """Bring our part of ``metadata.json`` up to date. The session's lock is held."""
+    def _save_metadata(self, locked: bool, claimed: str = "") -> None:
+        """Bring our part of ``metadata.json`` up to date."""
         if not self._shared.settings.single_file:
             state = WriterState(claimed or self.claimed, self.owner, self.written, self.dropped, self.seq)
-            self.record.save(state, None if claimed else self.end)
+            self.record.save(state, None if claimed else self.end, locked=locked)
 
     def _finish(self, end: dict[str, Any], locked: bool) -> None:
         """The session's last lines, then its metadata. What can't be written yet is tried again like any other line."""
@@ -370,4 +376,4 @@ class SessionFiles(SessionLines):
         self._write_rounds(locked)
         if not self._waiting():
             unlink_faults(self._faults)
-            self._save_metadata()
+            self._save_metadata(locked)

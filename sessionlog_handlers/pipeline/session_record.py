@@ -23,6 +23,7 @@ from sessionlog_handlers.pipeline.metadata import (
     load_metadata,
     write_metadata,
 )
+from sessionlog_handlers.pipeline.recovery import is_broken, set_aside
 from sessionlog_handlers.pipeline.shared import Shared
 
 REFRESH = 5.0  # seconds between two writes only for the sake of the counters
@@ -131,20 +132,32 @@ class SessionRecord:
         self._rotations.setdefault(file, []).append(size)
         self.is_due = True
 
-    def save(self, state: WriterState, end: Mapping[str, Any] | None) -> None:
+    def save(self, state: WriterState, end: Mapping[str, Any] | None, *, locked: bool) -> None:
         """
-        Write the file. The session's lock is held.
+        Write the file.
+
+        It is whole at any time. Of two processes that write it at once without the lock the last one wins, and what
+        the other said of itself is missing until that writes next.
 
         Args:
             state: This process.
 
             end: What ended the session here, if it has ended.
 
+            locked: Whether the session's lock is held. Without it, what can't be made sense of is not replaced.
+
         Raises:
             OSError: If it can't be written. What was noted is kept for the next time.
         """
         path = self._channel.paths.metadata
-        metadata = load_metadata(path) or self._fresh()
+        metadata = load_metadata(path)
+        if metadata is None:
+            if is_broken(path):
+                if not locked:
+                    self.is_due = True
+                    return
+                set_aside(path)
+            metadata = self._fresh()
         self._update(metadata, state)
         if self._begins or end is not None:
             self._leave_out_dead(metadata, state)

@@ -105,6 +105,16 @@ class TestCleanUp:
             "session.log.gz",
         ]
 
+    def test_log_of_before_is_not_replaced(self, paths, lock):
+        """
+        A compressed log of before, which nobody could move out of the way, is not replaced by the new one's gzip.
+        """
+        before = gzip.compress(b"before\n")
+        Path(paths.log + ".gz").write_bytes(before)
+        clean_up(paths, lock, Settings(on_end="compress"))
+        assert Path(paths.log + ".gz").read_bytes() == before
+        assert Path(paths.log).read_bytes() == b"line\n"
+
     def test_delete(self, paths, lock):
         """
         All files of the session and its directory are deleted.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,66 @@ class TestOpen:
         assert looked == []
 
 
+class TestWithoutTheLock:
+    def test_nothing_is_settled(self, ended):
+        """
+        While the lock is not to be had nothing is removed, moved or replaced, for another process may be at it; with
+        the lock it is settled, and every line is read in its order.
+        """
+        root, _ = ended
+        directory = root / "abc"
+        (directory / "session.log.1").write_bytes(_line("completion", 1))
+        (directory / "session.log.1.gz").write_bytes(gzip.compress(_line("completion", 1)))
+        log = (directory / "session.log").read_bytes()
+        (directory / "session.log").unlink()
+        (directory / "session.log.gz").write_bytes(gzip.compress(log))
+        (directory / "metadata.json").write_text("{ broken")
+        before = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "audit_system.log"}
+        shutil.rmtree(root / ".locks")
+        (root / ".locks").write_text("in the way")
+        handler = SessionHandler(root, linger=0)
+        session = start_session("abc", handler=handler, level="full")
+        session.event("completion", number=1)
+        handler.flush()
+        assert handler.stats()["unlocked"] > 0
+        assert {name: (directory / name).read_bytes() for name in before} == before
+        (root / ".locks").unlink()
+        session.event("completion", number=2)
+        session.end()
+        handler.close()
+        names = ["metadata.json", "metadata.json.broken", "session.log", "session.log.1.gz", "session.log.2"]
+        assert _names(directory) == ["audit_system.log", *names]
+        assert (directory / "metadata.json.broken").read_bytes() == before["metadata.json"]
+        assert read_metadata(str(directory / "metadata.json")).state == "ended"
+        events = [line.event for line in read_session("abc", directory=root)]
+        assert [event for event in events if event != "log_degraded"] == [
+            "completion",
+            "session_start",
+            "session_end",
+            "session_start",
+            "completion",
+            "completion",
+            "session_end",
+        ]
+
+
 class TestDeletedMetadata:
+    def test_broken_while_it_runs(self, ended):
+        """
+        Metadata that somebody breaks while the session runs is kept as it is when it is written again.
+        """
+        root, _ = ended
+        handler = SessionHandler(root, linger=0)
+        session = start_session("abc", handler=handler)
+        handler.flush()
+        (root / "abc" / "metadata.json").write_text("{ by hand")
+        session.set_level("full")
+        handler.flush()
+        assert (root / "abc" / "metadata.json.broken").read_text() == "{ by hand"
+        assert read_metadata(str(root / "abc" / "metadata.json")).level == "full"
+        session.end()
+        handler.close()
+
     def test_keeps_what_only_the_file_knew(self, tmp_path):
         """
         Metadata that somebody deletes while the session runs comes back with history, rotations, other writers, start.
@@ -368,8 +428,6 @@ class TestDeletedMetadata:
         """
         With the whole directory gone, log and metadata are there again with the next record.
         """
-        import shutil
-
         handler = SessionHandler(tmp_path, linger=0)
         session = start_session("abc", handler=handler)
         session.set_level("full")
