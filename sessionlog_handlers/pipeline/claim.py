@@ -14,9 +14,9 @@ from sessionlog_handlers.pipeline.compression import adopt_compressed
 from sessionlog_handlers.pipeline.faults import find_faults
 from sessionlog_handlers.pipeline.files import make_directory, make_root
 from sessionlog_handlers.pipeline.layout import directory_name
-from sessionlog_handlers.pipeline.leases import is_alive, living
+from sessionlog_handlers.pipeline.leases import is_alive, living, read_lease
 from sessionlog_handlers.pipeline.log_ends import CHUNK
-from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata
+from sessionlog_handlers.pipeline.metadata import UNSURE, Metadata, load_metadata
 from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of, last_number, last_of, rebuild
 from sessionlog_handlers.pipeline.recovery import is_begun_anew, put_behind, settle_directory
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room
@@ -56,7 +56,7 @@ class Claim:
     unsettled: bool = False
 
 
-def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim:
+def claim(channel: Channel, shared: Shared, *, owned: bool = False, inherited: bool = False) -> Claim:
     """
     Make the session's directories and find out who runs it.
 
@@ -66,6 +66,8 @@ def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim
         channel: The session.
 
         shared: The root's means.
+
+        owned: This process has begun it before, and not ended it.
 
         inherited: A parent process began it, and this one only joins it.
 
@@ -89,7 +91,7 @@ def claim(channel: Channel, shared: Shared, *, inherited: bool = False) -> Claim
             return Claim(owner=True)
         metadata, logs = load_metadata(channel.paths.metadata), _logs(channel, shared)
     if metadata is None:
-        return _go_on_without(channel, shared, logs)
+        return _go_on_without(channel, shared, logs, owned=owned)
     if inherited and metadata.state == "ended" and metadata.final:
         return Claim(owner=False, refused=True)
     return _judge(channel, shared, metadata, logs)
@@ -152,16 +154,23 @@ def _is_anothers(channel: Channel, metadata: Metadata | None, logs: list[LogFile
     return directory_name(first.session).casefold() == channel.paths.name.casefold()
 
 
-def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile]) -> Claim:
+def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile], *, owned: bool) -> Claim:
     """The metadata was lost, or can't be made sense of. What the lines tell is made of it again."""
     rebuilt = rebuild(channel.id, logs)
-    # Without a line, whoever was here before had no time to say anything.
-    found = Claim(owner=True, unsettled=True) if rebuilt is None else _judge(channel, shared, rebuilt, logs)
-    if rebuilt is None or found.refused:
-        return found
-    # With metadata only crashed sessions are without an end. Without it, this one may be a living process's.
-    others = living(shared.lease.directory, but=shared.own_leases)
-    return replace(found, rebuilt=rebuilt, crashed=None if any(others) else found.crashed)
+    if rebuilt is None:
+        return Claim(owner=True, unsettled=True)  # whoever was here before had no time to say anything
+    if rebuilt.state == "crashed" and not owned:
+        # Its owner has not ended it, and may be any process that lives. It will say so when it writes metadata next.
+        leases = shared.lease.directory
+        rebuilt.writers = {name: _unsure_writer(leases, name) for name in living(leases, but=shared.own_leases)}
+        if rebuilt.writers:
+            rebuilt.state, rebuilt.end = "running", None
+    return replace(_judge(channel, shared, rebuilt, logs), rebuilt=rebuilt)
+
+
+def _unsure_writer(leases: str, name: str) -> dict[str, Any]:
+    content = read_lease(leases, name)
+    return {"pid": content.get("pid", 0), "host": content.get("host", ""), UNSURE: True}
 
 
 def _judge(channel: Channel, shared: Shared, metadata: Metadata, logs: list[LogFile]) -> Claim:

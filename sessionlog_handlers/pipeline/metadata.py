@@ -14,6 +14,7 @@ from sessionlog_handlers.formats.encoding import encode_object, escape_unsafe
 from sessionlog_handlers.pipeline.files import decode_json, load_json, read_json, replace_file
 
 VERSION = 1
+UNSURE = "unsure"  # of a writer: it lived when the metadata was made anew, and may have nothing to do with the session
 MAX_HISTORY = 1000  # level changes kept; the first ones and the newest matter, a runaway loop does not
 
 
@@ -60,7 +61,7 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
         level_history: Each change: time, from, to.
 
-        writers: By lease: pid, host, counters.
+        writers: By lease: pid, host, counters; or that it only may be one.
 
         command: What runs in the session, if the app said so.
 

@@ -234,7 +234,7 @@ class SessionFiles(SessionLines):
 
         Gives False if the session was ended on purpose, and only a record that names it asks for it.
         """
-        found = claim(self.channel, self._shared, inherited=self._inherited)
+        found = claim(self.channel, self._shared, owned=self.owner, inherited=self._inherited)
         if found.refused:
             self._refuse()
             return False

@@ -17,6 +17,7 @@ from sessionlog_handlers.levels import threshold_name
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import (
+    UNSURE,
     Metadata,
     decode_metadata,
     encode_metadata,
@@ -158,6 +159,8 @@ class SessionRecord:
                     return
                 set_aside(path)
             metadata = self._fresh()
+        elif state.owner and not metadata.owner and self._known:
+            metadata = self._restored(metadata)
         self._update(metadata, state)
         if self._begins or end is not None:
             self._leave_out_dead(metadata, state)
@@ -188,7 +191,11 @@ class SessionRecord:
         # An older lease of this process went when its handler was closed. The process's number says nothing: in each
         # of two containers it may be 1.
         ours = self._shared.own_leases
-        others = {name: other for name, other in metadata.writers.items() if name not in ours}
+        others = {
+            name: other
+            for name, other in metadata.writers.items()
+            if name not in ours and not (state.owner and other.get(UNSURE))
+        }
         own = {"written": state.written, "dropped": state.dropped, "seq": state.seq}
         metadata.writers = {**others, state.lease: {"pid": pid, "host": socket.gethostname(), **own}}
         for file, sizes in self._rotations.items():
@@ -205,6 +212,17 @@ class SessionRecord:
         metadata.writers = {
             name: writer for name, writer in metadata.writers.items() if name == state.lease or is_alive(leases, name)
         }
+
+    def _restored(self, found: Metadata) -> Metadata:
+        """The metadata that another process made anew meanwhile, with what only the owner knows."""
+        known = self._fresh()
+        return structs.replace(
+            known,
+            writers=found.writers,
+            level_history=[*known.level_history, *found.level_history],
+            rotations={**found.rotations, **known.rotations},
+            pinned=known.pinned or found.pinned,
+        )
 
     def _fresh(self) -> Metadata:
         """The metadata of a session that was never on this disk, or whose file somebody has deleted or broken."""

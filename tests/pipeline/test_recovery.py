@@ -237,17 +237,54 @@ class TestOpen:
         assert [line["event"] for line in lines].count("session_crashed") == 1
         assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
 
-    def test_lost_metadata_while_others_live(self, tmp_path):
+    def test_lost_metadata_while_its_owner_lives(self, tmp_path):
         """
-        Where the metadata was lost and another process lives, nobody can tell of a crash: none says so.
+        Where the metadata of a running session was lost, a second process joins it: it is begun and ended once, numbers
+        are given once, and the owner brings back what only it knows.
+        """
+        handler = SessionHandler(tmp_path, linger=0)
+        session = start_session("abc", handler=handler)
+        session.set_level("full")
+        handler.flush()
+        path = tmp_path / "abc" / "metadata.json"
+        before = read_metadata(str(path))
+        path.unlink()
+        run_python(SESSION, tmp_path, "multiplexer", "left", check=True)
+        joined = read_metadata(str(path))
+        assert (joined.state, list(joined.writers)) == ("running", [before.owner])
+        session.set_level("prompts")
+        handler.flush()
+        after = read_metadata(str(path))
+        assert (after.owner, after.state, list(after.writers)) == (before.owner, "running", [before.owner])
+        assert [change["to"] for change in after.level_history] == ["full", "full", "prompts"]
+        session.end("done")
+        handler.close()
+        lines = read_lines(tmp_path / "abc" / "session.log")
+        own = [line for line in lines if "pid" not in line]
+        assert [line["seq"] for line in own] == [*range(1, len(own) + 1)]
+        assert [line["event"] for line in own] == ["session_start", "level_change", "level_change", "session_end"]
+        assert "session_end" not in [line["event"] for line in lines if "pid" in line]
+        assert (read_metadata(str(path)).state, read_metadata(str(path)).reason) == ("ended", "done")
+
+    def test_lost_metadata_and_owner(self, tmp_path):
+        """
+        Where the metadata was lost and another process lives, nobody can tell of a crash, and none says so: the session
+        runs, without an owner, until the next start that finds no such process.
         """
         run_python(SESSION, tmp_path, "multiplexer", "killed")
         (tmp_path / "abc" / "metadata.json").unlink()
         lease = Lease(str(tmp_path / ".leases"))
         lease.take()
-        run_python(SESSION, tmp_path, "multiplexer", "done", check=True)
+        for _ in range(2):
+            run_python(SESSION, tmp_path, "multiplexer", "left", check=True)
+        assert not {"session_crashed", "session_end"} & {
+            line["event"] for line in read_lines(tmp_path / "abc" / "session.log")
+        }
         lease.give_back()
-        assert "session_crashed" not in [line["event"] for line in read_lines(tmp_path / "abc" / "session.log")]
+        run_python(SESSION, tmp_path, "multiplexer", "done", check=True)
+        events = [line["event"] for line in read_lines(tmp_path / "abc" / "session.log")]
+        assert [events.count(event) for event in ("session_start", "session_crashed", "session_end")] == [2, 1, 1]
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).state == "ended"
 
     def test_leftovers_are_settled(self, ended, monkeypatch):
         """
