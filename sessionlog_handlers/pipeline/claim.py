@@ -5,7 +5,9 @@ Taking a session's place on the disk: a new one, one that goes on, one that anot
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sessionlog_handlers.formats.timestamps import format_ms
@@ -15,12 +17,16 @@ from sessionlog_handlers.pipeline.faults import find_faults
 from sessionlog_handlers.pipeline.files import make_directory, make_root
 from sessionlog_handlers.pipeline.layout import directory_name
 from sessionlog_handlers.pipeline.leases import is_alive, living, read_lease
+from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.log_ends import CHUNK
 from sessionlog_handlers.pipeline.metadata import UNSURE, Metadata, load_metadata
 from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of, last_number, last_of, rebuild
-from sessionlog_handlers.pipeline.recovery import is_begun_anew, put_behind, settle_directory
+from sessionlog_handlers.pipeline.recovery import is_begun_anew, put_behind, settle_directory, settle_twins
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room
 from sessionlog_handlers.pipeline.shared import Shared
+
+# All sessions wait while the listener looks at a compressed file. A full one of the default size can be had in 0.1 s.
+UNPACK = 12 * 1024 * 1024  # bytes that it may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def claim(channel: Channel, shared: Shared, *, owned: bool = False, inherited: b
     return _judge(channel, shared, metadata, logs)
 
 
-def settle(channel: Channel, shared: Shared) -> None:
+def settle(channel: Channel, shared: Shared, lock: FileLock) -> None:
     """
     Settle what killed processes left. And files that were compressed at the session's end become old files of the one
     that goes on. The session's lock is held.
@@ -107,6 +113,8 @@ def settle(channel: Channel, shared: Shared) -> None:
 
         shared: The root's means.
 
+        lock: That lock.
+
     Raises:
         OSError: If a file can't be moved.
     """
@@ -114,7 +122,8 @@ def settle(channel: Channel, shared: Shared) -> None:
     names, metadata = [os.path.basename(path) for path in paths.files()], os.path.basename(paths.metadata)
     for directory in paths.directories():
         if paths.name in directory[len(paths.root) :].split("/"):  # others may have the logs of all sessions
-            settle_directory(directory, names, metadata)
+            for path in settle_directory(directory, names, metadata, UNPACK):
+                shared.keeper.submit(partial(_settle_large, path, lock), slow=True)
     for path in paths.files():
         if not os.path.lexists(path + GZIP_SUFFIX):
             continue
@@ -127,6 +136,11 @@ def settle(channel: Channel, shared: Shared) -> None:
             adopt_compressed(path, slot_name)
         elif is_begun_anew(path):  # while the lock was not to be had
             put_behind(path, packed=True)
+
+
+def _settle_large(path: str, lock: FileLock) -> None:
+    with suppress(OSError):  # a rotation has moved it, for example
+        settle_twins(path, lock)
 
 
 def _logs(channel: Channel, shared: Shared) -> list[LogFile]:
@@ -156,7 +170,7 @@ def _is_anothers(channel: Channel, metadata: Metadata | None, logs: list[LogFile
 
 def _go_on_without(channel: Channel, shared: Shared, logs: list[LogFile], *, owned: bool) -> Claim:
     """The metadata was lost, or can't be made sense of. What the lines tell is made of it again."""
-    rebuilt = rebuild(channel.id, logs)
+    rebuilt = rebuild(channel.id, logs, UNPACK)
     if rebuilt is None:
         return Claim(owner=True, unsettled=True)  # whoever was here before had no time to say anything
     if rebuilt.state == "crashed" and not owned:

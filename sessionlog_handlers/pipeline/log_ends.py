@@ -22,9 +22,19 @@ HEAD = 64 * 1024  # bytes of a log's beginning in which a line is looked for
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header and checksum
 
 
-def newest_first(path: str, log_format: LineFormat, most: int = TAIL) -> Iterator[Line]:
+def newest_first(path: str, log_format: LineFormat, most: int = TAIL, unpack: int | None = None) -> Iterator[Line]:
     """
-    The lines at a file's end, those left out that are none: of its last *most* bytes. A compressed one is read whole.
+    The lines at a file's end, those left out that are none.
+
+    Args:
+        path: The file.
+
+        log_format: What its lines are written in.
+
+        most: How many of its last bytes are looked at. (default: 1 MiB)
+
+        unpack: How many bytes a compressed file may hold, which has to be read whole; None for any number. One with
+            more has no lines.
 
     Raises:
         OSError: If it is there and can't be read now.
@@ -37,7 +47,7 @@ def newest_first(path: str, log_format: LineFormat, most: int = TAIL) -> Iterato
         raise
     with open(descriptor, "rb") as log:
         if path.endswith(GZIP_SUFFIX):
-            yield from _parse_backwards(_unpack_end(log, most).split(b"\n"), log_format)
+            yield from _parse_backwards(_unpack_end(log, most, unpack).split(b"\n"), log_format)
             return
         start = log.seek(0, os.SEEK_END)
         end = max(start - most, 0)
@@ -57,12 +67,17 @@ def _parse_backwards(pieces: Sequence[bytes], log_format: LineFormat) -> Iterato
             yield log_format.parse(raw)
 
 
-def _unpack_end(packed: BinaryIO, most: int) -> bytes:
-    """The last bytes of what a compressed file holds, as far as it can be read."""
-    unpacker, end = zlib.decompressobj(_GZIP), b""
+def _unpack_end(packed: BinaryIO, most: int, unpack: int | None) -> bytes:
+    """The last bytes of what a compressed file holds, as far as it can be read; none if it holds too many."""
+    unpacker, end, taken, given = zlib.decompressobj(_GZIP), b"", 0, 0
     with suppress(zlib.error):
-        while raw := packed.read(CHUNK):
-            end = (end + unpacker.decompress(raw))[-most:]
+        while not unpacker.eof and (raw := unpacker.unconsumed_tail or packed.read(CHUNK)):
+            piece = unpacker.decompress(raw, most)
+            taken += len(raw) - len(unpacker.unconsumed_tail)
+            given += len(piece)
+            if unpack is not None and max(taken, given) > unpack:
+                return b""
+            end = (end + piece)[-most:]
     return end
 
 

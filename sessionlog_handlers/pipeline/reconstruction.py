@@ -4,6 +4,7 @@ A session's metadata made anew from the first and the last lines of its files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class LogFile(NamedTuple):
     format: LineFormat
 
 
-def rebuild(session: str, logs: Sequence[LogFile]) -> Metadata | None:
+def rebuild(session: str, logs: Sequence[LogFile], unpack: int | None = None) -> Metadata | None:
     """
     Make a session's metadata anew from the first and the last lines of its files; None if they have none.
 
@@ -41,6 +42,8 @@ def rebuild(session: str, logs: Sequence[LogFile]) -> Metadata | None:
         session: The id; if empty, that of its first line.
 
         logs: Its files, its log first.
+
+        unpack: How many bytes a compressed file may hold to have its end looked at; None for any number.
 
     Raises:
         OSError: If one is there and can't be read now.
@@ -58,9 +61,10 @@ def rebuild(session: str, logs: Sequence[LogFile]) -> Metadata | None:
         command=command if isinstance(command, str | list) else None,
         metadata=app if isinstance(app, dict) else {},
         files=[log.name for log in logs],
-        seq=last_number(logs, packed=True),
     )
-    close_by_lines(metadata, logs)
+    own = _last_of_owner(logs, unpack)
+    metadata.seq = max((line.seq or 0 for line in own), default=0)
+    _close(metadata, logs, own)
     return metadata
 
 
@@ -77,21 +81,28 @@ def close_by_lines(metadata: Metadata, logs: Sequence[LogFile]) -> None:
     Raises:
         OSError: If a file is there and can't be read now.
     """
+    _close(metadata, logs, _last_of_owner(logs))
+
+
+def _last_of_owner(logs: Iterable[LogFile], unpack: int | None = None) -> list[Line]:
     # Of the process that began the session: others may have written after it had ended.
-    own = max(
-        filter(None, (_last_by(log, None, packed=True) for log in logs)),
-        key=lambda line: (line.ts, line.event == "session_end"),
-        default=None,
-    )
+    return [line for log in logs if (line := _last_by(log, None, unpack=unpack))]
+
+
+def _close(metadata: Metadata, logs: Sequence[LogFile], own: Iterable[Line]) -> None:
+    last = max(own, key=lambda line: (line.ts, line.event == "session_end"), default=None)
     metadata.writers = {}
-    if own is not None and own.event == "session_end":
-        reason = own.data.get("reason")
-        metadata.state, metadata.end = "ended", format_ms(own.ts)
+    if last is not None and last.event == "session_end":
+        reason = last.data.get("reason")
+        metadata.state, metadata.end = "ended", format_ms(last.ts)
         metadata.reason = reason if isinstance(reason, str) else None
-    else:
-        metadata.state = "crashed"
-        last = last_of(logs)
-        metadata.end = format_ms(last.ts) if last else None
+        return
+    # Only a session that has ended has its log compressed. That one may be too large to be looked at.
+    log = logs[0].path
+    is_packed = last is None and os.path.lexists(log + GZIP_SUFFIX) and not os.path.lexists(log)
+    metadata.state = "ended" if is_packed else "crashed"
+    last = last_of(logs)
+    metadata.end = format_ms(last.ts) if last else None
 
 
 def first_of(logs: Iterable[LogFile]) -> Line | None:
@@ -118,17 +129,17 @@ def last_of(logs: Iterable[LogFile]) -> Line | None:
     return max(filter(None, found), key=lambda line: line.ts, default=None)
 
 
-def _newest_first(log: LogFile, most: int, *, packed: bool = False) -> Iterator[Line]:
+def _newest_first(log: LogFile, most: int, unpack: int | None = 0) -> Iterator[Line]:
     # A rotation may have moved the log away just before the crash.
     for name in (log.path, f"{log.path}.1"):
         yield from newest_first(name, log.format, most)
-        if packed:
-            yield from newest_first(name + GZIP_SUFFIX, log.format, most)
+        if unpack != 0:
+            yield from newest_first(name + GZIP_SUFFIX, log.format, most, unpack)
 
 
-def last_number(logs: Iterable[LogFile], pid: int | None = None, most: int = TAIL, *, packed: bool = False) -> int:
+def last_number(logs: Iterable[LogFile], pid: int | None = None, most: int = TAIL) -> int:
     """
-    The number of the last line of one process, None being the owner, in any of a session's files.
+    The number of the last line of one process, None being the owner, in any of a session's plain files.
 
     An audit file may have the last one, if the level kept it out of the log. And a file may just have been rotated.
 
@@ -139,14 +150,12 @@ def last_number(logs: Iterable[LogFile], pid: int | None = None, most: int = TAI
 
         most: How many bytes of each file's end are looked at.
 
-        packed: Whether compressed files are looked at, too. They have to be read whole.
-
     Raises:
         OSError: If one is there and can't be read now.
     """
-    found = (_last_by(log, pid, most, packed=packed) for log in logs)
+    found = (_last_by(log, pid, most) for log in logs)
     return max((line.seq or 0 for line in found if line), default=0)
 
 
-def _last_by(log: LogFile, pid: int | None, most: int = TAIL, *, packed: bool = False) -> Line | None:
-    return next((line for line in _newest_first(log, most, packed=packed) if line.pid == pid), None)
+def _last_by(log: LogFile, pid: int | None, most: int = TAIL, unpack: int | None = 0) -> Line | None:
+    return next((line for line in _newest_first(log, most, unpack) if line.pid == pid), None)

@@ -14,17 +14,19 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.pipeline.files import check_regular, open_regular
 from sessionlog_handlers.pipeline.leftovers import is_orphan, log_of, temporary_of
+from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.log_ends import read_head
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, make_room, move_slot, occupied
 
 CHUNK = 256 * 1024  # bytes
+_GZIP_SIZE = 4  # bytes at a gzip's end that tell the size of what it holds
 BROKEN_SUFFIX = ".broken"  # of a file that was set aside
 BROKEN_MODE = 0o600
 
@@ -68,11 +70,12 @@ class Finding:
 # -- a session's directory ---------------------------------------------------------------------------------------------
 
 
-def settle_directory(directory: str, logs: Iterable[str], metadata: str) -> None:
+def settle_directory(directory: str, logs: Iterable[str], metadata: str, most: int) -> list[str]:
     """
     Settle what killed processes left of the compression and replacement of a session's files. Its lock is held.
 
-    Costs one listing where there is nothing to do. What can't be settled stays as it is.
+    Costs one listing where there is nothing to do. What can't be settled stays as it is. Gives the files that are there
+    plain and compressed and take too long to be compared now: `settle_twins` wants the lock for those.
 
     Args:
         directory: A directory of the session's.
@@ -80,8 +83,10 @@ def settle_directory(directory: str, logs: Iterable[str], metadata: str) -> None
         logs: The names of its logs.
 
         metadata: The name of its metadata.
+
+        most: How many bytes a file and its gzip may have to be compared now.
     """
-    logs, found = {*logs}, set()
+    logs, found, large = {*logs}, set(), []
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             found.add(entry.name)
@@ -91,8 +96,21 @@ def settle_directory(directory: str, logs: Iterable[str], metadata: str) -> None
                     os.unlink(entry.path)
     for name in found:
         if name + GZIP_SUFFIX in found and log_of(name) in logs:
+            path = os.path.join(directory, name)
             with suppress(OSError):
-                settle_twins(os.path.join(directory, name))
+                if _size_of_twins(path) > most:
+                    large.append(path)
+                else:
+                    settle_twins(path)
+    return large
+
+
+def _size_of_twins(path: str) -> int:
+    """The most bytes that a comparison would read or unpack."""
+    with open(open_regular(path + GZIP_SUFFIX), "rb") as packed:
+        size = packed.seek(0, os.SEEK_END)
+        packed.seek(max(size - _GZIP_SIZE, 0))
+        return max(os.lstat(path).st_size, size, int.from_bytes(packed.read(_GZIP_SIZE), "little"))
 
 
 class Twins(enum.Enum):
@@ -145,22 +163,37 @@ def is_begun_anew(path: str) -> bool:
     return plain[:common] != unpacked[:common]
 
 
-def settle_twins(path: str) -> Twins:
+def settle_twins(path: str, lock: FileLock | None = None) -> Twins | None:
     """
-    Of a file and its gzip in the same place, remove the one that holds nothing of its own. The lock is held.
+    Of a file and its gzip in the same place, remove the one that holds nothing of its own.
 
     A process was killed between the last two steps of a compression. The plain file is the one that counts, unless a
     loss of power has cut it.
 
+    Args:
+        path: The plain file.
+
+        lock: The lock of the session's files, taken when the two have been compared; None if it is held. What has
+            changed meanwhile is left alone, and None given.
+
     Raises:
         OSError: If one can't be read or removed.
     """
+    before = _state_of_twins(path)
     found = compare_twins(path)
-    if found is Twins.SAME:
-        os.unlink(path + GZIP_SUFFIX)
-    elif found is Twins.PLAIN_IS_CUT:
-        os.unlink(path)
+    with lock.hold() if lock else nullcontext(True) as locked:
+        if not locked or _state_of_twins(path) != before:
+            return None
+        if found is Twins.SAME:
+            os.unlink(path + GZIP_SUFFIX)
+        elif found is Twins.PLAIN_IS_CUT:
+            os.unlink(path)
     return found
+
+
+def _state_of_twins(path: str) -> list[tuple[int, int, int]]:
+    states = map(os.lstat, (path, path + GZIP_SUFFIX))
+    return [(found.st_ino, found.st_size, found.st_mtime_ns) for found in states]
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

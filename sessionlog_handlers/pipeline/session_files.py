@@ -217,7 +217,7 @@ class SessionFiles(SessionLines):
         if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim(locked):
             return Outcome.OVER
         if self._unsettled and locked:
-            settle(self.channel, self._shared)
+            settle(self.channel, self._shared, self.lock)
             self._unsettled = False
         self._write_rounds(locked)
         if self.end is not None:

@@ -3,16 +3,20 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import run_python
 
+from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.formats.registry import get_format
+from sessionlog_handlers.pipeline.log_ends import newest_first
 from sessionlog_handlers.pipeline.metadata import read_metadata
 from sessionlog_handlers.pipeline.reconstruction import LogFile, rebuild
 
+MIB = 1024 * 1024  # bytes
 LAYOUTS = ["multiplexer", "fugue", "recorder", "terminal"]
 SESSION = """
 import sys
@@ -85,9 +89,53 @@ class TestRebuild:
         (tmp_path / "session.log").write_bytes(_line("completion", 9, 9))
         assert rebuild("abc", _logs(tmp_path, "session.log")).start == "2026-01-08T12:34:00.000Z"
 
+    def test_compressed_end_that_is_too_large(self, tmp_path):
+        """
+        Where less is to be unpacked than a compressed log holds, its end is not looked at; it has ended all the same.
+        """
+        log = _line("session_start", 1) + _line("log", 2, 2) * 1000 + _line("session_end", 1002, 10)
+        (tmp_path / "session.log.gz").write_bytes(gzip.compress(log))
+        whole, most = (rebuild("abc", _logs(tmp_path, "session.log"), unpack) for unpack in (None, len(log)))
+        assert (whole.state, whole.end, whole.seq) == ("ended", "2026-01-08T12:34:10.000Z", 1002)
+        assert most == whole
+        less = rebuild("abc", _logs(tmp_path, "session.log"), len(log) - 1)
+        assert (less.state, less.end, less.seq, less.start) == ("ended", None, 0, whole.start)
+
     def test_nothing_to_tell(self, tmp_path):
         """
         Without lines there is nothing to make it of.
         """
         (tmp_path / "session.log").write_bytes(b"garbage\n" * 10)
         assert rebuild("abc", _logs(tmp_path, "session.log", "audit_user.log")) is None
+
+
+class TestCompressedEnd:
+    def test_stops_at_the_gzips_end(self, tmp_path):
+        """
+        What follows a gzip in its file is not read.
+        """
+        path = tmp_path / "session.log.1.gz"
+        path.write_bytes(gzip.compress(_line("log", 7)))
+        os.truncate(path, 16 * MIB)
+        lines, peak = _traced(str(path))
+        assert [line.seq for line in lines] == [7]
+        assert peak < 8 * MIB
+
+    def test_unpacks_piece_by_piece(self, tmp_path):
+        """
+        A gzip of very much that says nothing takes little memory.
+        """
+        path = tmp_path / "session.log.1.gz"
+        path.write_bytes(gzip.compress(bytes(64 * MIB) + b"\n" + _line("log", 7)))
+        lines, peak = _traced(str(path))
+        assert lines[0].seq == 7
+        assert peak < 16 * MIB
+
+
+def _traced(path: str) -> tuple[list[Line], int]:
+    """The lines at a file's end, and how many bytes were held at once to get them."""
+    tracemalloc.start()
+    try:
+        return list(newest_first(path, get_format("jsonl"))), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

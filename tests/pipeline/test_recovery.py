@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sessionlog_handlers import SessionHandler, read_session, start_session
-from sessionlog_handlers.pipeline import leftovers
+from sessionlog_handlers.pipeline import claim, leftovers, recovery
 from sessionlog_handlers.pipeline.leases import Lease
+from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import read_metadata, write_metadata
 from sessionlog_handlers.pipeline.recovery import (
     Twins,
     close_gaps,
+    compare_twins,
     end_last_line,
     has_torn_end,
     missing_slots,
@@ -96,6 +99,27 @@ class TestTwins:
             path.with_name("a.log.1.gz").write_bytes(packed)
             assert settle_twins(str(path)) is Twins.DIFFERENT
             assert _names(tmp_path) == ["a.log.1", "a.log.1.gz"]
+
+    def test_changed_since_they_were_compared(self, tmp_path, monkeypatch):
+        """
+        Where the lock is only taken after the comparison, what has changed since then is left alone.
+        """
+        path = tmp_path / "a.log.1"
+        path.write_bytes(LINES)
+        (tmp_path / "a.log.1.gz").write_bytes(gzip.compress(LINES))
+        lock = FileLock(str(tmp_path / "lock"), keep_open=False)
+
+        def compare(name: str) -> Twins:
+            found = compare_twins(name)
+            path.write_bytes(LINES + LINES)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recovery, "compare_twins", compare)
+            assert settle_twins(str(path), lock) is None
+        assert _names(tmp_path) == ["a.log.1", "a.log.1.gz", "lock"]
+        assert settle_twins(str(path), lock) is Twins.SAME
+        assert _names(tmp_path) == ["a.log.1", "lock"]
 
 
 class TestLogs:
@@ -303,6 +327,31 @@ class TestOpen:
         handler.close()
         ours = ["audit_system.log", "metadata.json", "session.log", "session.log.1"]
         assert _names(directory) == sorted([*ours, *others])
+
+    @pytest.mark.parametrize("size", ["plain", "unpacked"])
+    def test_large_twins_keep_nobody_waiting(self, ended, monkeypatch, size):
+        """
+        A file and its gzip that take long to be compared, by their sizes or by what the gzip says it holds, are settled
+        beside the listener.
+        """
+        root, _ = ended
+        path, threads = root / "abc" / "session.log.1", []
+        content = LINES * 100
+        path.write_bytes(content if size == "plain" else b"")
+        path.with_suffix(".1.gz").write_bytes(gzip.compress(content))
+
+        def compare(name: str) -> Twins:
+            threads.append(threading.current_thread().name)
+            return compare_twins(name)
+
+        monkeypatch.setattr(recovery, "compare_twins", compare)
+        monkeypatch.setattr(claim, "UNPACK", len(content) - 1)
+        handler = SessionHandler(root, linger=0)
+        start_session("abc", handler=handler).end()
+        handler.close()
+        assert threads == ["sessionlog-keeper-slow"]
+        assert path.exists() == (size == "plain")
+        assert path.with_suffix(".1.gz").exists() == (size == "unpacked")
 
     def test_leftovers_of_a_session_that_never_began(self, tmp_path, monkeypatch):
         """
