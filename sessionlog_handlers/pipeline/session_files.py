@@ -20,6 +20,7 @@ from sessionlog_handlers.pipeline.session_lines import ENTRY, FIRST_RETRY, LONGE
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.session_size import SessionSize
 from sessionlog_handlers.pipeline.shared import Shared
+from sessionlog_handlers.pipeline.writer import Writer
 
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
 
@@ -303,29 +304,10 @@ class SessionFiles(SessionLines):
             self._shared.syncer.expect(path)
         used, begun = writer.inode, writer.begun
         done = writer.append(pending.lines, rotate=locked, joined=pending.joined)
-        if self._shared.marks.watching or self._size is not None:
-            is_whole = pending.joined and done == len(pending.lines)
-            size = len(pending.joined) if is_whole else sum(map(len, pending.lines[:done]))
-            self._shared.marks.wrote(size)
-            if self._size is not None:
-                self._size.wrote(size)
         if used and writer.begun > begun and not writer.rotated:
             self.record.is_due = True  # somebody took the file away, and with it perhaps the whole directory
-        if writer.rotation_error:
-            reason = writer.rotation_error.strerror or writer.rotation_error
-            message = f"{path}: no new file can be started ({reason}); it grows on"
-            self._shared.reporter.report(f"rotate {path}", message)
-        elif writer.rotated:
-            self._shared.reporter.over(f"rotate {path}")
         if done:
-            entries = pending.counts.count(ENTRY, 0, done)
-            self.written += entries
-            self._shared.count_written(entries)
-            if writer.is_new and not os.path.lexists(self.channel.paths.metadata):
-                self.record.is_due = True  # somebody deleted the whole directory
-            sync = self._shared.syncer.add if pending.durable else self._shared.syncer.note
-            sync(path, writer.inode, new=writer.is_new)
-            writer.is_new = False
+            self._note_written(path, writer, pending, done)
         if done == len(pending.lines):
             del self._pending[index]
             if pending.error is not None:
@@ -335,23 +317,50 @@ class SessionFiles(SessionLines):
             if writer.error is not None:
                 self.failed = True
                 pending.put_off(writer.error)
-        if writer.rotated:
-            self._note_rotation(path, writer.rotated)
-            writer.rotated = []
+        if writer.rotated or writer.rotation_error:
+            self._note_rotation(path, writer)
 
-    def _note_rotation(self, path: str, rotated: list[str]) -> None:
+    def _note_written(self, path: str, writer: Writer, pending: Pending, done: int) -> None:
+        """Count the lines that a file took, and have them synced."""
+        shared = self._shared
+        if shared.marks.watching or self._size is not None:
+            is_whole = pending.joined and done == len(pending.lines)
+            size = len(pending.joined) if is_whole else sum(map(len, pending.lines[:done]))
+            shared.marks.wrote(size)
+            if self._size is not None:
+                self._size.wrote(size)
+        entries = pending.counts.count(ENTRY, 0, done)
+        self.written += entries
+        shared.count_written(entries)
+        if writer.is_new and not os.path.lexists(self.channel.paths.metadata):
+            self.record.is_due = True  # somebody deleted the whole directory
+        sync = shared.syncer.add if pending.durable else shared.syncer.note
+        sync(path, writer.inode, new=writer.is_new)
+        writer.is_new = False
+
+    def _note_rotation(self, path: str, writer: Writer) -> None:
+        """Tell what became of a rotation, and have the old files synced and compressed."""
+        shared = self._shared
+        if writer.rotation_error:
+            reason = writer.rotation_error.strerror or writer.rotation_error
+            message = f"{path}: no new file can be started ({reason}); it grows on"
+            shared.reporter.report(f"rotate {path}", message)
+        else:
+            shared.reporter.over(f"rotate {path}")
+        if not writer.rotated:
+            return
         name = os.path.basename(path)
         if self._size is not None:
             self._size.changed()
-        for archive in rotated:
+        for archive in writer.rotated:
             size = 0
             with suppress(OSError):
                 size = os.stat(archive).st_size
             self.record.note_rotation(name, size)
             if self.end is None:  # nothing may follow the end line
                 self.say("log_rotated", {"file": name, "archive": os.path.basename(archive), "bytes": size})
-        shared = self._shared
-        shared.rotations += len(rotated)
+        shared.rotations += len(writer.rotated)
+        writer.rotated = []
         shared.syncer.add_directory(os.path.dirname(path))  # the new names must be durable, too
         if shared.settings.compress == "gzip":
             settings, lock = shared.settings, self.lock
