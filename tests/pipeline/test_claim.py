@@ -327,6 +327,33 @@ class TestPlace:
         lines = (directory / "session.log").read_bytes().splitlines()
         assert [json.loads(line)["session"] for line in lines] == [session] * 4
 
+    @pytest.mark.parametrize("lock", ["to be had", "not to be had"])
+    def test_single_file_touches_nothing_else(self, tmp_path, lock):
+        """
+        Where all sessions share one file, none has a place: what looks like a session's beside it is left alone.
+        """
+        before = {"metadata.json": b"{ broken", "all.log.gz": b"x", "all.log.1": b"y\n", "all.log.1.gz": b"y"}
+        for name, content in before.items():
+            (tmp_path / name).write_bytes(content)
+        (tmp_path / "abc").mkdir()
+        (tmp_path / "abc" / "metadata.json").write_bytes(b"{ broken")
+        if lock == "not to be had":
+            (tmp_path / "all.log.lock").mkdir()
+        handler = SessionHandler(tmp_path, single_file=str(tmp_path / "all.log"), linger=0)
+        for _ in range(2):
+            session = start_session("abc", handler=handler)
+            session.set_level("full")
+            session.end()
+        handler.close()
+        assert [line["event"] for line in read_lines(tmp_path / "all.log") if line["event"] != "log_degraded"] == [
+            "session_start",
+            "level_change",
+            "session_end",
+        ] * 2
+        assert {name: (tmp_path / name).read_bytes() for name in before} == before
+        assert {path.name for path in tmp_path.iterdir()} == {*before, "abc", "all.log", "all.log.lock"}
+        assert [path.read_bytes() for path in (tmp_path / "abc").iterdir()] == [b"{ broken"]
+
     @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
     def test_planted_link(self, handler, tmp_path, target, capfd):
         """
