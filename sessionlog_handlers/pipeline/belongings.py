@@ -130,7 +130,7 @@ def find_belongings(
     own = os.path.dirname(metadata_file)
     named: dict[str, list[str]] = {}
     for path in files:
-        if _may_own(path, os.path.basename(own)):
+        if may_own(path, os.path.basename(own)):
             named.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
     named.setdefault(own, []).append(FAULTS_FILE)
     found: dict[str, Identity] = {}
@@ -152,8 +152,10 @@ def find_belongings(
     return Belongings(found, directories, own if is_whole else "")
 
 
-def _may_own(path: str, name: str) -> bool:
-    """Whether a session of that name may have that file: what metadata.json says is not to be taken on trust."""
+def may_own(path: str, name: str) -> bool:
+    """
+    Whether a session of that name may have that file: what metadata.json says is not to be taken on trust.
+    """
     first, _, rest = path.partition("/")
     if first.startswith(".") and (first != FLAT_DIRECTORY or rest.partition("/")[0] != name):
         return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings
+from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings, may_own
 from sessionlog_handlers.pipeline.compression import compress_file
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, SessionPaths
 from sessionlog_handlers.pipeline.leases import is_alive
@@ -60,14 +60,22 @@ def clean_up(paths: SessionPaths, lock: FileLock, settings: Settings) -> None:
     Compress or delete the files of a session that has ended, as the settings say.
     """
     if settings.on_end == "compress":
-        for path in paths.files():
+        for path in (os.path.join(paths.root, name) for name in _all_files(paths)):
             compress_slots(path, lock, settings)
             compress_file(path, lock, mode=settings.file_mode, allowed=partial(_may_be_compressed, paths, path))
     elif settings.on_end == "delete":
         with lock.hold() as locked:
             if locked and is_over(paths) and not _is_pinned(paths, settings):
                 metadata_file = os.path.relpath(paths.metadata, paths.root)
-                delete_belongings(paths.root, find_belongings(paths.root, metadata_file, paths.relative_files()))
+                delete_belongings(paths.root, find_belongings(paths.root, metadata_file, _all_files(paths)))
+
+
+def _all_files(paths: SessionPaths) -> list[str]:
+    """The session's files below the root, those of layouts that it had before included."""
+    own, metadata = paths.relative_files(), read_metadata(paths.metadata)
+    # Whoever could write the metadata must not lead us to another session's files.
+    earlier = [name for name in metadata.files if may_own(name, paths.name)] if metadata else []
+    return [*dict.fromkeys((*own, *earlier))]
 
 
 def _may_be_compressed(paths: SessionPaths, path: str) -> bool:

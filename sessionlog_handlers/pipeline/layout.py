@@ -120,6 +120,10 @@ class SessionPaths:
         """The paths of all files of the layout."""
         return [self.file(index) for index in range(len(self._layout.files))]
 
+    def formats(self) -> dict[str, str]:
+        """The format of each file of the layout, by its path."""
+        return {self.file(index): spec.format for index, spec in enumerate(self._layout.files)}
+
     def relative_files(self) -> list[str]:
         """The same, below the root."""
         return [spec.path.replace("{id}", self.name) for spec in self._layout.files]

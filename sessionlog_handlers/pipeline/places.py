@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -238,7 +238,7 @@ class RootPlaces:
     def _look(self, place: Place) -> SessionInfo | None:
         metadata_path, metadata = _read_metadata(place.directory)
         logs = self._find_logs(place, metadata)
-        if metadata is None and not logs:
+        if metadata is None and (not logs or self._are_of_other_place(place, logs)):
             return None
         files = tuple(path for path, found in logs.items() if found.last_write)
         log = next(iter(logs), place.directory / _USUAL_LOGS[0])
@@ -277,6 +277,13 @@ class RootPlaces:
             size=sum(found.size for found in logs.values()) + _size_of(metadata_path),
             last_write=max((found.last_write for found in logs.values()), default=0.0) or None,
         )
+
+    def _are_of_other_place(self, place: Place, logs: Iterable[Path]) -> bool:
+        """Whether logs without metadata are those of a session that came to a flat layout, or left one."""
+        other = next(one for one in self.of_name(place.name) if one.flat != place.flat)
+        metadata = _read_metadata(other.directory)[1]
+        named = {self.root / name for name in metadata.files} if metadata else set()
+        return any(log in named for log in logs)
 
     def _find_logs(self, place: Place, metadata: Metadata | None) -> dict[Path, _LogFiles]:
         """The session's logs, its main one first; one that metadata names may be empty-handed."""

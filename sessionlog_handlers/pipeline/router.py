@@ -62,11 +62,20 @@ class Router:
         Work by other settings from now on. What came before is written by the old ones.
         """
         self.flush_touched()
+        is_other = settings.layout != self.shared.settings.layout
+        if is_other:
+            for files in [*self._troubled]:
+                files.retry_now()  # a last time: what is kept is for the files of the old layout
+                self._flush(files)
         self.shared.use(settings, plan)
         single = str(settings.single_file) if settings.single_file else None
         for files in self._sessions.values():
-            files.channel.paths = files.channel.paths.in_layout(settings.layout, single)
             files.lock = self.shared.lock_for(files.channel)
+            if is_other:
+                files.use_layout(files.channel.paths.in_layout(settings.layout, single))
+                if files.claimed:
+                    self.touch(files)
+        self.flush_touched()
 
     # -- the listener's sink -----------------------------------------------------------------------------------------
 

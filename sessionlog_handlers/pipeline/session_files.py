@@ -5,6 +5,7 @@ One session on the listener's side: takes its place on the disk, writes its line
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.claim import claim, settle
 from sessionlog_handlers.pipeline.cleanup import compress_slots
 from sessionlog_handlers.pipeline.faults import link_faults, unlink_faults
+from sessionlog_handlers.pipeline.layout import SessionPaths
 from sessionlog_handlers.pipeline.locks import FileLock
+from sessionlog_handlers.pipeline.relayout import change_layout
 from sessionlog_handlers.pipeline.session_lines import ENTRY, FIRST_RETRY, LONGEST_RETRY, Pending, SessionLines
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.session_size import SessionSize
@@ -55,6 +58,7 @@ class SessionFiles(SessionLines):
         "_begin",
         "_faults",
         "_inherited",
+        "_left",
         "_lock_news",
         "_retry",
         "_size",
@@ -84,6 +88,7 @@ class SessionFiles(SessionLines):
         self._start = start
         self._begin = begin
         self._inherited = inherited
+        self._left: SessionPaths | None = None  # where its files are until it has come to its new layout
         self._faults = ""  # the link to what `faulthandler` writes
         self.record = SessionRecord(channel, shared, start, begin)
         self._retry = FIRST_RETRY
@@ -180,6 +185,26 @@ class SessionFiles(SessionLines):
         self.trouble, self.retry_at = None, 0.0
         return outcome
 
+    def use_layout(self, paths: SessionPaths) -> None:
+        """
+        Go on in another layout, from the next `flush` on. What could not be written in the old one is counted as lost.
+        """
+        self.give_up_lines()
+        if self.claimed and self._left is None:
+            self._left = self.channel.paths
+        self.channel.paths = paths
+        self._size = None
+
+    def _come_to_layout(self, left: SessionPaths) -> None:
+        """Leave the old layout behind. The session's lock is held."""
+        if not self._shared.settings.single_file:
+            for path in change_layout(self.channel.id, left, self.channel.paths, self._shared.settings):
+                self._note_rotation(path, [f"{path}.1"])
+            unlink_faults(self._faults)
+            self._faults = self._link_faults()
+            self._save_metadata()  # first: what is written now is found by the names in it
+        self._left = None
+
     def _note_lock(self, locked: bool) -> None:
         """Let the next write say that this one was made without the lock, once until the lock is to be had again."""
         if not locked and self._lock_news is None:
@@ -215,6 +240,10 @@ class SessionFiles(SessionLines):
         self._retry = min(self._retry * 2, LONGEST_RETRY)
 
     def _write(self, locked: bool) -> Outcome:
+        if self._left is not None:
+            if not locked:
+                raise OSError(errno.EAGAIN, "its lock can't be had, and files are to change", self.channel.paths.log)
+            self._come_to_layout(self._left)
         if (not self.claimed or self.claimed != self._shared.lease_name) and not self._claim(locked):
             return Outcome.OVER
         if self._unsettled and locked:

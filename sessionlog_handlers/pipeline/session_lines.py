@@ -151,6 +151,19 @@ class SessionLines:
             self._shared.losses.count_lines(self.channel, len(entries) - len(kept) - lost)
         return kept
 
+    def give_up_lines(self) -> None:
+        """
+        Count the lines that are kept for files of the layout until now as lost, since others take their place.
+        """
+        kept = [*self._pending.values()]
+        self._pending = {}
+        entries = sum(pending.counts.count(ENTRY) for pending in kept)
+        others = sum(len(pending.lines) for pending in kept) - entries
+        if entries:
+            self._shared.count_lost(self.channel, "reconfigured", entries)
+        if others:
+            self._shared.losses.count_lines(self.channel, others)
+
     def _put_down(self, entries: list[Entry], routes: set[Route]) -> None:
         """Number a run of entries for the same formats, make their lines, and spread them over the files."""
         try:

@@ -180,14 +180,14 @@ class SessionRecord:
         metadata.severity = threshold_name(self._channel.severity)
         metadata.resumed += self._resumed
         # The layout may be another one since it began, and what is not named here is not taken for the session's.
-        metadata.files += [path for path in self._channel.paths.relative_files() if path not in metadata.files]
+        files = self._channel.paths.relative_files()
+        metadata.files = [*files, *(path for path in metadata.files if path not in files)]
         metadata.level_history = [*metadata.level_history, *self._changes]
         pid = os.getpid()
         if state.owner:
             metadata.owner, metadata.pid, metadata.seq = state.lease, pid, state.seq
             metadata.state, metadata.end, metadata.reason, metadata.final = "running", None, None, False
-            if self._begins:
-                metadata.config = self._shared.config_summary
+            metadata.config = self._shared.config_summary
         # An older lease of this process went when its handler was closed. The process's number says nothing: in each
         # of two containers it may be 1.
         ours = self._shared.own_leases
