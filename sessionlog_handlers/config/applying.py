@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from sessionlog_handlers.config.changeover import LoggerState, change_over, let_pass
 from sessionlog_handlers.exceptions import ConfigurationError
-from sessionlog_handlers.pipeline.lifecycle import Trial
+from sessionlog_handlers.pipeline.lifecycle import Trial, load_writing
 from sessionlog_handlers.pipeline.report import Reporter
 from sessionlog_handlers.settings.values import join_path
+
+_PARTS = ("formatters", "filters", "handlers")  # the sections of what is made
+_NAMING = ("class", "()", "queue", "listener")  # keys whose text is a dotted name; the last two of a queue handler
+
+_OURS = "sessionlog_handlers.handlers"  # loaded where a handler of ours is named, or was made
 
 _UNSAID = -1  # a level that is none
 _UNMADE = " not configured yet"  # how the standard library says that a handler refers to one that is made later
@@ -69,6 +75,10 @@ class _Configurator(logging.config.DictConfigurator):
 
     def configure(self) -> None:
         """Apply the configuration."""
+        if not self.config.get("incremental"):
+            self._load({section: self.config.get(section) for section in _PARTS}, set())
+            if _OURS in sys.modules:
+                load_writing()
         with _logging._lock:
             if self.config.get("incremental"):
                 self._configure_levels()
@@ -93,6 +103,21 @@ class _Configurator(logging.config.DictConfigurator):
             if name not in _logging._handlers:
                 raise ConfigurationError("no handler has that name now", join_path("handlers", name))
         super().configure()  # only sets levels, each of which was found right
+
+    def _load(self, value: Any, seen: set[int]) -> None:
+        """
+        Import what is named anywhere in it. Once `logging`'s lock is held, an import would wait for other threads that
+        import the same module, and they for the lock, since nearly every module makes a logger.
+        """
+        if not isinstance(value, dict | list | tuple) or id(value) in seen:
+            return
+        seen.add(id(value))
+        for key in value if isinstance(value, dict) else range(len(value)):
+            with suppress(Exception):  # whoever makes the part will tell of it
+                inner = value[key]
+                if key in _NAMING and isinstance(inner, str):
+                    self.resolve(inner)
+                self._load(inner, seen)
 
     # -- what is made ------------------------------------------------------------------------------------------------
 

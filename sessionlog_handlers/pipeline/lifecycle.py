@@ -69,11 +69,10 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
 
         channel_type: What a session is on the callers' side.
     """
-    # All that writes is loaded with the first handler, and before the lock is taken: some of it makes loggers.
-    from sessionlog_handlers.pipeline.open_files import load_writer
+    # All that writes is loaded with the first handler, and before the lock is taken.
+    load_writing()
     from sessionlog_handlers.pipeline.root import SessionRoot, load_upkeep
 
-    load_writer()
     if settings.retention is not None and settings.retention.removes:
         load_upkeep()
     place = place_of(settings)
@@ -88,6 +87,16 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
     if settings.capture_signals:
         capture_signals()
     return root
+
+
+def load_writing() -> None:
+    """
+    Load all that every root needs, if that was not done before. Some of it makes loggers while it is loaded.
+    """
+    from sessionlog_handlers.pipeline import root  # noqa: F401  # it brings the rest along
+    from sessionlog_handlers.pipeline.open_files import load_writer
+
+    load_writer()
 
 
 def _begin(service: _Service) -> None:

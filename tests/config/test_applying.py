@@ -10,7 +10,7 @@ import threading
 import weakref
 
 import pytest
-from helpers import read_lines
+from helpers import read_lines, run_python
 
 from sessionlog_handlers import ConfigurationError, SessionHandler, configure, start_session
 from sessionlog_handlers.config.applying import Ledger, apply
@@ -465,3 +465,59 @@ class TestLedger:
         logging.getLogger("app").setLevel(33)
         apply(document(), ledger)
         assert logging.getLogger("app").level == 33
+
+
+IMPORTING = """
+import logging
+import sys
+import threading
+import time
+
+from sessionlog_handlers import configure
+
+handler = {"class": "sessionlog_handlers.BoundedQueueHandler", "target": TARGET}
+config = {"version": 1, "handlers": {"queue": handler}, "root": {"handlers": ["queue"]}}
+thread = threading.Thread(target=configure, args=(config,), daemon=True)
+thread.start()
+
+
+def is_at_it():
+    \"\"\"Whether the other thread wants this module.\"\"\"
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None and frame.f_code.co_name != "resolve":
+        frame = frame.f_back
+    return frame is not None
+
+
+while not is_at_it():
+    time.sleep(0.01)
+time.sleep(0.1)
+logging.getLogger("imported")
+
+
+class Handler(logging.NullHandler):
+    pass
+
+
+def make():
+    return Handler()
+"""
+
+
+@pytest.mark.parametrize("target", [{"class": "imported.Handler"}, [{"()": "imported.make"}]])
+def test_other_thread_that_imports_what_is_named(tmp_path, target):
+    """
+    A module that is named deep inside, and that another thread imports just then, can make its loggers.
+    """
+    (tmp_path / "imported.py").write_text(IMPORTING.replace("TARGET", repr(target)))
+    program = """if True:
+        import faulthandler, logging, sys
+        faulthandler.dump_traceback_later(20, exit=True)
+        sys.path.insert(0, sys.argv[1])
+        import imported
+        imported.thread.join()
+        print(type(logging.root.handlers[0].targets[0]).__name__)
+    """
+    done = run_python(program, str(tmp_path))
+    assert done.stderr == ""
+    assert done.stdout == "Handler\n"
