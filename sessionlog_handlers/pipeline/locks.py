@@ -165,10 +165,15 @@ class StripedLocks:
     """
 
     def __init__(self, directory: str, *, keep_open: int = STRIPES) -> None:
-        self._locks = tuple(
-            FileLock(os.path.join(directory, f"{stripe:02x}"), keep_open=stripe < keep_open)
-            for stripe in range(STRIPES)
-        )
+        self._locks = tuple(FileLock(os.path.join(directory, f"{stripe:02x}")) for stripe in range(STRIPES))
+        self.keep_open(keep_open)
+
+    def keep_open(self, number: int) -> None:
+        """
+        Let so many of them stay open between uses from now on. The locks stay the same: jobs of before may hold them.
+        """
+        for stripe, lock in enumerate(self._locks):
+            lock.keep_open = stripe < number
 
     def for_session(self, session_id: str) -> FileLock:
         """

@@ -74,6 +74,8 @@ class Shared:
         self.unlocked = 0  # times that a session was written to without its lock
         self.next_refresh = 0.0  # when counters may be told again, on the monotonic clock
         self.lease = Lease(os.path.join(directory, LEASES_DIRECTORY))
+        self.locks = StripedLocks(os.path.join(directory, LOCKS_DIRECTORY))
+        self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
         self.own_leases: set[str] = set()  # a new one after each `close`
         self.inherited_leases: set[str] = set()  # of the processes that this one was forked from
         self._equip(settings, plan)
@@ -90,12 +92,11 @@ class Shared:
         self.plan = plan
         most = settings.max_open_files or default_max_open_files()
         locks_open = min(STRIPES, most // LOCK_SHARE)
-        self.locks = StripedLocks(os.path.join(self.directory, LOCKS_DIRECTORY), keep_open=locks_open)
+        self.locks.keep_open(locks_open)
         self.open = OpenFiles(settings, max(most - locks_open - OTHER_DESCRIPTORS, 1), self.syncer)
         self.config_summary = self._summarize(settings)
         retention = settings.retention if settings.single_file is None else None
         self.session_bytes = (retention.session_bytes if retention else None) or 0  # the most of a session; 0: no limit
-        self._single_lock = FileLock(f"{settings.single_file}.lock") if settings.single_file else None
 
     def _summarize(self, settings: Settings) -> dict[str, Any]:
         """The settings as metadata.json tells them."""

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import yaml
 
-from sessionlog_handlers import bind, start_session, watch
+from sessionlog_handlers import bind, read_session, start_session, watch
 
 RELOADS = 100
 THREADS = 4
+MAX_BYTES = 256 * 1024  # of a log, so that there are rotations and compressions all the time
 SETTLING = 10.0  # seconds after which what is still open counts as leaked
 
 directory = Path(sys.argv[1])
@@ -48,8 +49,9 @@ def configuration(session_level, max_open_files, *, below):
         "directory": str(directory / "logs"),
         "session_level": session_level,
         "max_open_files": max_open_files,
-        "max_bytes": 0,
-        "compress": None,
+        "max_bytes": MAX_BYTES,
+        "backup_count": 1000,
+        "compress": "gzip",
         "overflow": "wait",
     }
     file = {"class": "logging.FileHandler", "filename": str(plain), "level": "INFO" if below else "WARNING"}
@@ -86,6 +88,17 @@ def open_descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+def settled(goal):
+    """How many descriptors and threads there are, once they are no more than the goal, or for a while the same."""
+    deadline = time.monotonic() + (SETTLING if goal else 1.0)
+    while True:
+        gc.collect()
+        found = open_descriptors(), threading.active_count()
+        if (goal and found[0] <= goal[0] and found[1] <= goal[1]) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
 def lost_and_doubled(messages):
     """What is missing, and what is there more than once, of all that was sent."""
     found = Counter(messages)
@@ -101,34 +114,31 @@ replace(versions[0])
 watching = watch(path, interval=0.05)
 session = start_session("s")
 session.__enter__()
+while not [*(directory / "logs" / "s").glob("session.log.*.gz")]:  # until each thread that is ever needed runs
+    session.event("warning", text="x" * 10_000)
+    session.flush()
+before = settled(None)
 workers = [threading.Thread(target=bind(log), args=(worker,)) for worker in range(THREADS)]
 for thread in workers:
     thread.start()
 while not all(sent):
     time.sleep(0.001)
-session.flush()
-before = open_descriptors(), threading.active_count()
 begun = time.monotonic()
 for number in range(RELOADS):
     replace(versions[(number + 1) % 2])
     watching.reload()
     time.sleep(max(begun + seconds * (number + 1) / RELOADS - time.monotonic(), 0.0))
-after = open_descriptors(), threading.active_count()
-deadline = time.monotonic() + SETTLING
-while (after[0] > before[0] or after[1] > before[1]) and time.monotonic() < deadline:
-    gc.collect()
-    time.sleep(0.05)
-    after = open_descriptors(), threading.active_count()
 enough.set()
 for thread in workers:
     thread.join()
 session.flush(60)
+after = settled(before)
 session.__exit__(None, None, None)
 logging.shutdown()
 
-lines = [json.loads(line) for line in (directory / "logs" / "s" / "session.log").read_bytes().splitlines()]
-lost, doubled = lost_and_doubled(line["msg"] for line in lines if line["event"] == "log" and line["level"] == "warning")
-changes = [line["data"]["to"] for line in lines if line["event"] == "level_change"]
+lines = [*read_session("s", directory=directory / "logs")]
+lost, doubled = lost_and_doubled(line.msg for line in lines if line.event == "log" and line.level == "warning")
+changes = [line.data["to"] for line in lines if line.event == "level_change"]
 print(
     json.dumps(
         {
@@ -142,6 +152,7 @@ print(
             "threads_leaked": max(after[1] - before[1], 0),
             "level_changes_in_order": all(one != other for one, other in itertools.pairwise(changes)),
             "level_changes": len(changes),
+            "has_rotated": session.root.stats()["rotations"] > RELOADS // 10,
             "accounted": session.root.stats()["dropped"] == {},
         }
     )

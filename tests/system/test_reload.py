@@ -194,6 +194,7 @@ class TestUnderLoad:
             "threads_leaked": 0,
             "level_changes_in_order": True,
             "level_changes": 100,
+            "has_rotated": True,
             "accounted": True,
         }
         assert done.stderr == ""
