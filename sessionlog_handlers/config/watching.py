@@ -206,7 +206,9 @@ class Watch:
                     self.reload()
             except ConfigurationError as error:
                 self._tell(str(error))
-            except Exception as error:
+            except (
+                BaseException
+            ) as error:  # a factory of the app's may ask for the end, which is not a thread's to give
                 self._count(error)
                 self._tell(f"{type(error).__name__}: {error}")
 
@@ -249,7 +251,7 @@ class Watch:
         apply_checked(load_text(text, self.path), self._ledger)
         self._applied = text
 
-    def _count(self, error: Exception) -> None:
+    def _count(self, error: BaseException) -> None:
         self.errors += 1
         self.last_error = str(error) or type(error).__name__
 

@@ -208,13 +208,16 @@ class TestChanges:
         lines = capfd.readouterr().err.splitlines()
         assert [line.partition("version: ")[2][0] for line in lines] == ["2", "3"]
 
-    def test_failure_that_nobody_foresaw(self, path, capfd, monkeypatch):
+    @pytest.mark.parametrize(
+        ("error", "told"), [(MemoryError("none left"), "MemoryError: none left"), (SystemExit(3), "SystemExit: 3")]
+    )
+    def test_failure_that_nobody_foresaw(self, path, capfd, monkeypatch, error, told):
         """
-        Whatever goes wrong in the thread is told of, and it looks on.
+        Whatever goes wrong in the thread is told of, and it looks on; also where a factory wants to end the program.
         """
 
         def fail(*args):
-            raise MemoryError("none left")
+            raise error
 
         with watch(path, interval=FAST) as watching:
             monkeypatch.setattr("sessionlog_handlers.config.watching.apply_checked", fail)
@@ -223,7 +226,7 @@ class TestChanges:
             monkeypatch.undo()
             replace(path, text_of(path.parent, "prompts"))
             wait_until(lambda: watching.reloads)
-        assert "MemoryError: none left" in capfd.readouterr().err
+        assert told in capfd.readouterr().err
 
 
 class TestFile:
