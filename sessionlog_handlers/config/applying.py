@@ -95,6 +95,7 @@ class _Configurator(logging.config.DictConfigurator):
             change_over(plan)
             self._ledger.clear()
             self._ledger.update({logger: _Setting(base, plan[logger]) for logger, base in named.items()})
+        trial.settle()
         let_pass()  # with an old handler, to which it must still be open
         registered.close_unused(self.config.get("handlers", {}))
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.channel import Channel
     from sessionlog_handlers.pipeline.parking import Parking
     from sessionlog_handlers.pipeline.root import SessionRoot
+    from sessionlog_handlers.pipeline.routes import Plan
     from sessionlog_handlers.settings.model import Settings
 
 CAPTURED = ("SIGTERM", "SIGHUP")  # SIGINT already arrives as KeyboardInterrupt
@@ -56,6 +57,7 @@ class _Service(NamedTuple):
     root: SessionRoot
     place: str
     settings: Settings
+    plan: Plan
 
 
 def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Channel]) -> SessionRoot:
@@ -71,19 +73,25 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
     """
     # All that writes is loaded with the first handler, and before the lock is taken.
     load_writing()
+    from sessionlog_handlers.pipeline.marks import load_hooks
     from sessionlog_handlers.pipeline.root import SessionRoot, load_upkeep
+    from sessionlog_handlers.pipeline.routes import Plan
 
     if settings.retention is not None and settings.retention.removes:
         load_upkeep()
+    if settings.on_mark is not None:
+        load_hooks()
+    plan = Plan(settings)  # what may fail comes first: no handler rules its root unless all of a trial's do
     place = place_of(settings)
     with _lock:
         root = _roots.get(place)
         if root is None:
             root = _roots[place] = SessionRoot(os.path.abspath(settings.directory), settings, channel_type)
-        service = _Service(handler, root, place, settings)
+        service = _Service(handler, root, place, settings, plan)
         if _trial is not None and _trial.takes(service):
             return root
         _begin(service)
+    root.settle()
     if settings.capture_signals:
         capture_signals()
     return root
@@ -101,8 +109,8 @@ def load_writing() -> None:
 
 def _begin(service: _Service) -> None:
     """The handler rules its root from now on. The lock is held."""
-    handler, root, place, settings = service
-    root.use(settings)
+    handler, root, place, settings, plan = service
+    root.use(settings, plan)
     _handlers[:] = [(known, served) for known, served in _handlers if known() is not None]
     _handlers.append((weakref.ref(handler), root))
     _kept[place] = handler
@@ -132,13 +140,20 @@ class Trial:
 
     def accept(self) -> None:
         """
-        Let all of the handlers rule their roots, in the order of their making.
+        Let all of the handlers rule their roots, in the order of their making. What may fail has been done before.
         """
         with _lock:
             for service in self._services:
                 _begin(service)
         if any(service.settings.capture_signals for service in self._services):
             capture_signals()
+
+    def settle(self) -> None:
+        """
+        After `accept`, when `logging`'s lock is not held any more: write what no thread can.
+        """
+        for service in self._services:
+            service.root.settle()
 
     def __enter__(self) -> Trial:
         global _trial
@@ -153,7 +168,7 @@ class Trial:
         with _lock:
             _trial = None
             served = {root for _, root in _handlers}
-            for _, root, place, _ in self._services:
+            for _, root, place, *_ in self._services:
                 if root not in served and _roots.get(place) is root:
                     del _roots[place]  # made for the trial: no thread of it runs, no file of it is open
 

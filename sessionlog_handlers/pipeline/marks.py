@@ -109,7 +109,7 @@ class DiskMarks:
         Work by other settings from now on. Other marks begin anew.
         """
         self.on_mark: Hook | None = settings.on_mark
-        self._run_hook = _load_hooks() if settings.on_mark is not None else None
+        self._run_hook = load_hooks() if settings.on_mark is not None else None
         place = os.path.dirname(os.path.abspath(settings.single_file)) if settings.single_file else self._directory
         marks = tuple((name, settings.marks[name]) for name in MARKS if name in settings.marks)
         with self._lock:
@@ -279,8 +279,10 @@ def _end_of(limit: int) -> int:
     return limit + int(limit * MARGIN)
 
 
-def _load_hooks() -> Callable[..., None]:
-    """What calls hooks. It is loaded where the settings are, as nothing may be in the keeper's threads."""
+def load_hooks() -> Callable[..., None]:
+    """
+    What calls hooks: loaded with the first handler whose settings have one, as nothing may be in the keeper's threads.
+    """
     from sessionlog_handlers.pipeline.hooks import run_hook
 
     return run_hook

@@ -99,15 +99,19 @@ class SessionRoot(OpenSessions):
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def use(self, settings: Settings) -> None:
+    def use(self, settings: Settings, plan: Plan) -> None:
         """
-        Work by other settings from now on; what was queued is written by the old ones.
+        Work by other settings from now on; what was queued is written by the old ones. Nothing in it may fail.
 
         Open sessions keep the levels that they were asked to have, and take the others from the new settings.
+
+        Args:
+            settings: The settings.
+
+            plan: What follows from them.
         """
         if settings == self.settings:
             return
-        plan = Plan(settings)
         with self.lock:
             self._purge()
             before, self.settings, self.plan = self.settings, settings, plan
@@ -120,6 +124,11 @@ class SessionRoot(OpenSessions):
             self._equip_upkeep(settings)
         if self.upkeep is not None:
             self.upkeep.start()
+
+    def settle(self) -> None:
+        """
+        After `use`, when the caller holds no lock any more: where no thread can write what was queued, write it.
+        """
         self._drain_if_threadless()
 
     def _switch(self, before: Settings, command: CallCommand) -> None:

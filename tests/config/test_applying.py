@@ -16,6 +16,7 @@ from sessionlog_handlers import ConfigurationError, SessionHandler, configure, s
 from sessionlog_handlers.config.applying import Ledger, apply
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.lifecycle import all_roots
+from sessionlog_handlers.pipeline.routes import Plan
 
 SESSIONS = "sessionlog_handlers.SessionHandler"
 
@@ -133,6 +134,29 @@ class TestNotAtAll:
         session.flush()
         lines = read_lines(tmp_path / "logs" / "s" / "session.log")
         assert [line["event"] for line in lines] == ["session_start", "log", "session_end"]
+
+    def test_second_root_that_can_not_follow(self, tmp_path, old, monkeypatch):
+        """
+        If the settings of a second root come to nothing, the first root keeps its old ones, too.
+        """
+
+        def fail(plan, settings):
+            if settings.session_level.value == "prompts":
+                raise MemoryError("none left")
+            return make(plan, settings)
+
+        make = Plan.__init__
+        monkeypatch.setattr(Plan, "__init__", fail)
+        handlers = {
+            name: {"class": SESSIONS, "directory": str(tmp_path / name), "session_level": "full"}
+            for name in ("logs", "others")
+        }
+        apply(document(handlers=handlers))
+        levels = [root.settings.session_level for root in all_roots()]
+        handlers["logs"]["session_level"], handlers["others"]["session_level"] = "spawns", "prompts"
+        with pytest.raises(ConfigurationError, match="none left"):
+            apply(document(handlers=handlers))
+        assert [root.settings.session_level for root in all_roots()] == levels
 
     def test_root_that_another_handler_serves_meanwhile(self, tmp_path, old):
         """
