@@ -15,7 +15,7 @@ set_handler = signal.signal  # the real one, see `keep_before_default`
 _calls: dict[int, Callable[[], None]] = {}  # by signal: what it means instead
 _below: dict[int, Any] = {}  # by signal: the handler that was there before ours
 _kept: dict[int, Callable[[int, Any], None]] = {}  # by signal: what comes before its default
-_passing: set[int] = set()  # signals that are just being passed on to it
+_passing: list[tuple[int, Any]] = []  # signals that are just being passed on to it, and what each interrupted
 
 
 def redirect(number: int, call: Callable[[], None]) -> None:
@@ -106,13 +106,15 @@ def _on_signal(number: int, frame: Any) -> None:
         call()
     previous = _below.get(number)
     if callable(previous):
-        if number in _passing:
-            return  # it was installed over ours, and passes on what it got from ours
-        _passing.add(number)
+        # The same frame: it was installed over ours, and passes on what it got from ours. A signal that arrives once
+        # more while it runs has interrupted another.
+        if any(number == passed and (frame is None or frame is interrupted) for passed, interrupted in _passing):
+            return
+        _passing.append((number, frame))
         try:
             previous(number, frame)
         finally:
-            _passing.discard(number)
+            _passing.pop()
     elif call is None and previous is not signal.SIG_IGN:  # given back, and it was the default's
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -66,6 +66,22 @@ class TestRedirect:
         assert signal.getsignal(NUMBER) is signal.SIG_IGN
         assert calls == ["ours"]
 
+    def test_second_arrival(self, calls):
+        """
+        A signal that arrives once more while the app's own handler runs reaches that handler once more.
+        """
+
+        def own(*_):
+            calls.append("own")
+            if calls.count("own") == 1:
+                os.kill(os.getpid(), NUMBER)
+            calls.append("done")
+
+        signal.signal(NUMBER, own)
+        redirect(NUMBER, lambda: calls.append("ours"))
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["ours", "own", "ours", "own", "done", "done"]
+
 
 class TestBelow:
     def test_installed_below(self, calls):
