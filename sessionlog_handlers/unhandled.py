@@ -33,6 +33,7 @@ MAX_TEXT = 200  # characters of what an unraisable exception was raised in
 _TOLD = "_sessionlog_told"  # what an exception carries: the sessions that have it
 _OURS = "_sessionlog_hook"  # what a hook of ours carries
 _busy = threading.local()  # an exception that is raised while one is logged is not logged
+_lock = threading.RLock()  # while the hooks are placed, or given back
 _active = False
 _placed: list[tuple[Any, str, Any, Any]] = []  # owner of a hook, its name, ours, the one before
 
@@ -123,7 +124,7 @@ def capture() -> None:
     Stand before the hooks for what nobody caught. Each of them is called as before. Doing it twice does nothing.
     """
     global _active
-    with suppress(Exception):
+    with _lock, suppress(Exception):
         from sessionlog_handlers.pipeline import faults  # who wants none pays nothing
 
         _place(sys, "excepthook", _see_main)
@@ -133,6 +134,8 @@ def capture() -> None:
         context.note_origins(True)
         faults.want_faults()
         lifecycle.in_child(faults.forget_faults)
+        lifecycle.in_child(_renew_lock)
+        lifecycle.when_changed(_release_unwanted)
         if not _active:
             lifecycle.at_end(release)
             lifecycle.at_end(faults.release_faults)
@@ -151,6 +154,21 @@ def release() -> None:
         owner, name, ours, before = _placed.pop()
         if getattr(owner, name, None) is ours:
             setattr(owner, name, before)
+
+
+def _release_unwanted() -> None:
+    """Other settings have come into force: give everything back, if no handler wants errors any more."""
+    with _lock:
+        if _active and not any(root.settings.capture_errors for root in lifecycle.all_roots()):
+            from sessionlog_handlers.pipeline import faults
+
+            release()
+            faults.release_faults()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
 
 
 def _watch_loops(module: ModuleType) -> None:

@@ -393,6 +393,30 @@ class TestHooks:
         after = sys.excepthook, threading.excepthook, sys.unraisablehook, asyncio.BaseEventLoop.call_exception_handler
         assert after == before
 
+    def test_given_back_when_nobody_wants_them(self, tmp_path):
+        """
+        When the last handler that wanted errors has other settings, the hooks are those of before, and the traceback
+        of a crash goes to stderr again; a handler that wants them again gets them.
+        """
+        body = """
+            import faulthandler
+            start_session("s").flush()
+            other = SessionHandler(sys.argv[1] + "/other", capture_errors=True)
+            handler = SessionHandler(sys.argv[1])
+            print(sys.excepthook is sys.__excepthook__)
+            other = SessionHandler(sys.argv[1] + "/other")
+            print(sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__)
+            other = SessionHandler(sys.argv[1] + "/other", capture_errors=True)
+            print(sys.excepthook is sys.__excepthook__)
+            other = SessionHandler(sys.argv[1] + "/other")
+            sys.stdout.flush()
+            faulthandler._sigsegv()
+        """
+        program = PROGRAM.format(body=textwrap.dedent(body), options="")
+        done = run_python(program, tmp_path, options=["-X", "faulthandler"])
+        assert done.stdout.splitlines() == ["False", "True True", "False"]
+        assert "Fatal Python error: Segmentation fault" in done.stderr
+
     def test_hook_on_top_keeps_working(self, tmp_path, monkeypatch):
         """
         A hook that somebody put on top of ours still runs after ours is given up, and everything below it.

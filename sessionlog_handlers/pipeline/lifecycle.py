@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +46,7 @@ _trial: Trial | None = None
 _previous: dict[int, Any] = {}
 _at_end: list[Callable[[], None]] = []
 _in_child: list[Callable[[], None]] = []
+_when_changed: list[Callable[[], None]] = []
 
 
 class _Service(NamedTuple):
@@ -91,7 +92,7 @@ def root_for(settings: Settings, handler: logging.Handler, channel_type: type[Ch
         if _trial is not None and _trial.takes(service):
             return root
         _begin(service)
-    root.settle()
+    _settle([root])
     if settings.capture_signals:
         capture_signals()
     return root
@@ -116,6 +117,14 @@ def _begin(service: _Service) -> None:
     _kept[place] = handler
     if _parking is not None:
         _parking.move_to(root)
+
+
+def _settle(roots: Iterable[SessionRoot]) -> None:
+    """Do what follows from other settings, when our lock is not held."""
+    for root in roots:
+        root.settle()
+    for call in [*_when_changed]:
+        call()
 
 
 class Trial:
@@ -150,10 +159,9 @@ class Trial:
 
     def settle(self) -> None:
         """
-        After `accept`, when `logging`'s lock is not held any more: write what no thread can.
+        After `accept`, when `logging`'s lock is not held any more: do what follows, write what no thread can for one.
         """
-        for service in self._services:
-            service.root.settle()
+        _settle([service.root for service in self._services])
 
     def __enter__(self) -> Trial:
         global _trial
@@ -274,6 +282,14 @@ def in_child(call: Callable[[], None]) -> None:
     """
     if call not in _in_child:
         _in_child.append(call)
+
+
+def when_changed(call: Callable[[], None]) -> None:
+    """
+    Call something whenever other settings have come into force.
+    """
+    if call not in _when_changed:
+        _when_changed.append(call)
 
 
 def _call_at_end() -> None:
