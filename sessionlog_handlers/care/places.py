@@ -131,8 +131,11 @@ def _close(case: Case) -> None:
 
 def _end(case: Case) -> Iterator[Finding]:
     """Whether what was to be done at the session's end was done."""
-    metadata, wish = case.info.metadata, case.config.get("on_end")
-    if metadata is None or metadata.state != "ended" or wish not in ("compress", "delete"):
+    metadata = case.info.metadata
+    if metadata is None or metadata.state != "ended" or metadata.on_end not in ("compress", "delete"):
+        return
+    wish = metadata.on_end  # not that of its start, which a reload may have changed
+    if wish == "delete" and metadata.pinned:
         return
     if any(is_alive(case.leases, name) for name in metadata.writers):
         return
@@ -158,10 +161,10 @@ def _plain_slots(log: str) -> list[str]:
 
 
 def _finish_end(case: Case) -> None:
-    wish = case.config.get("on_end")
-    if wish in ("compress", "delete"):
+    metadata = load_metadata(case.metadata_path)
+    if metadata is not None and metadata.on_end in ("compress", "delete"):
         most = max((slot for log in case.logs for slot, _ in archives(log)), default=0)
-        settings = Settings(on_end=wish, backup_count=most, file_mode=told_modes(case.config)[0])
+        settings = Settings(on_end=metadata.on_end, backup_count=most, file_mode=told_modes(case.config)[0])
         clean_up(_paths(case), case.lock, settings)
 
 

@@ -55,6 +55,14 @@ def is_written(root: str, metadata: Metadata) -> bool:
     return any(is_alive(leases, name) for name in names)
 
 
+def wish_at_end(session_id: str, settings: Settings) -> str:
+    """
+    What is to become of a session's files at its end, by the settings alone: those that they pin are never deleted.
+    """
+    pinned = settings.on_end == "delete" and matches_any(session_id, settings.pinned)
+    return "keep" if pinned else settings.on_end
+
+
 def clean_up(paths: SessionPaths, lock: FileLock, settings: Settings) -> None:
     """
     Compress or delete the files of a session that has ended, as the settings say.
@@ -65,7 +73,7 @@ def clean_up(paths: SessionPaths, lock: FileLock, settings: Settings) -> None:
             compress_file(path, lock, mode=settings.file_mode, allowed=partial(_may_be_compressed, paths, path))
     elif settings.on_end == "delete":
         with lock.hold() as locked:
-            if locked and is_over(paths) and not _is_pinned(paths, settings):
+            if locked and is_over(paths) and not _is_kept(paths, settings):
                 metadata_file = os.path.relpath(paths.metadata, paths.root)
                 delete_belongings(paths.root, find_belongings(paths.root, metadata_file, _all_files(paths)))
 
@@ -83,6 +91,6 @@ def _may_be_compressed(paths: SessionPaths, path: str) -> bool:
     return is_over(paths) and not (os.path.lexists(path + GZIP_SUFFIX) and is_begun_anew(path))
 
 
-def _is_pinned(paths: SessionPaths, settings: Settings) -> bool:
+def _is_kept(paths: SessionPaths, settings: Settings) -> bool:
     metadata = read_metadata(paths.metadata)
-    return metadata is not None and (metadata.pinned or matches_any(metadata.session, settings.pinned))
+    return metadata is not None and (metadata.pinned or wish_at_end(metadata.session, settings) == "keep")

@@ -47,6 +47,8 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
 
         final: Whether the app ended it, so that no mere record begins it again.
 
+        on_end: What was to become of its files by the settings in force when it ended; empty while it has not
+
         implicit: Whether it began by its first record.
 
         resumed: How often it was begun again after an end.
@@ -85,6 +87,7 @@ class Metadata(msgspec.Struct, kw_only=True, omit_defaults=False):
     end: str | None = None
     reason: str | None = None
     final: bool = False
+    on_end: str = ""
     implicit: bool = False
     resumed: int = 0
     owner: str = ""

@@ -15,6 +15,7 @@ from msgspec import structs
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.levels import threshold_name
 from sessionlog_handlers.pipeline.channel import Channel
+from sessionlog_handlers.pipeline.cleanup import wish_at_end
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.metadata import (
     UNSURE,
@@ -169,6 +170,8 @@ class SessionRecord:
             if state.owner:
                 metadata.state, metadata.end, metadata.reason = "ended", format_ms(end["created"]), end["reason"]
                 metadata.final = bool(end.get("final", True))
+            if metadata.state == "ended":  # whoever leaves last does it
+                metadata.on_end = wish_at_end(self._channel.id, self._shared.settings)
         write_metadata(path, metadata, self._shared.settings.file_mode)
         self.remember(metadata)
         self._changes, self._rotations, self._begins, self._resumed = [], {}, False, False
@@ -187,6 +190,7 @@ class SessionRecord:
         if state.owner:
             metadata.owner, metadata.pid, metadata.seq = state.lease, pid, state.seq
             metadata.state, metadata.end, metadata.reason, metadata.final = "running", None, None, False
+            metadata.on_end = ""
             metadata.config = self._shared.config_summary
         # An older lease of this process went when its handler was closed. The process's number says nothing: in each
         # of two containers it may be 1.

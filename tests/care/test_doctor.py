@@ -276,6 +276,30 @@ class TestCrash:
         assert (tmp_path / "abc" / "session.log.gz").exists() is (wish == "compress")
         assert (tmp_path / "abc").exists() is (wish == "compress")
 
+    @pytest.mark.parametrize("kept", [{"on_end": "keep"}, {"pinned": ["a*"]}])
+    def test_that_was_to_be_kept_by_its_end(self, tmp_path, kept):
+        """
+        A session whose files were to be deleted when it began, and not any more when it ended, is kept.
+        """
+        program = (
+            "import json, sys\n"
+            "from sessionlog_handlers import configure, start_session\n"
+            "def use(**settings):\n"
+            "    handler = {'class': 'sessionlog_handlers.SessionHandler', 'directory': sys.argv[1], **settings}\n"
+            "    configure({'version': 1, 'handlers': {'sessions': handler}, 'root': {'handlers': ['sessions']}})\n"
+            "use(on_end='delete')\n"
+            "session = start_session('abc')\n"
+            "session.flush()\n"
+            "use(**{'on_end': 'delete', **json.loads(sys.argv[2])})\n"
+            "session.end()"
+        )
+        run_python(program, tmp_path, json.dumps(kept), check=True)
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).config["on_end"] == "delete"
+        assert _find(tmp_path, harmless=True) == []
+        before = _state(tmp_path)
+        _mend(tmp_path)
+        assert _state(tmp_path) == before
+
     def test_while_it_took_its_lease(self, tmp_path, old):
         """
         Half a lease of a process that was killed is removed; that of a living one is not.
