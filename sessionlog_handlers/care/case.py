@@ -16,7 +16,7 @@ from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTOR
 from sessionlog_handlers.pipeline.leases import living
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
 from sessionlog_handlers.pipeline.log_ends import read_head
-from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of
+from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of, metadata_in
 from sessionlog_handlers.pipeline.reconstruction import LogFile, first_of
 from sessionlog_handlers.pipeline.recovery import Finding
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
@@ -91,13 +91,15 @@ class Case:
     @cached_property
     def metadata_path(self) -> str:
         """Where its metadata is, or would be."""
+        path, metadata = metadata_in(self.info.directory)
+        if metadata is not None:
+            return str(path)
         paths = [os.path.join(self.directory, name) for name in METADATA_NAMES]
-        for path in paths:
-            if os.path.lexists(path):
-                return path
         # Two layouts have a text log alone. The reader prefers the plain name, so the other is never in anybody's way.
         (log, *others) = self.log_files
-        return paths[1] if log.format.name == "text" and not others else paths[0]
+        if log.format.name == "text" and not others:
+            paths.reverse()
+        return next(filter(os.path.lexists, paths), paths[0])
 
     @cached_property
     def log_files(self) -> list[LogFile]:

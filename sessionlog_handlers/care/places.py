@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
+from msgspec import structs
+
 from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.logs import examine_log
 from sessionlog_handlers.care.modes import told_modes, wrong_directories, wrong_files
@@ -82,15 +84,24 @@ def _leftovers(case: Case) -> Iterator[Finding]:
 
 
 def _metadata(case: Case) -> Iterator[Finding]:
-    if case.info.metadata is not None:
-        return
     path = case.metadata_path
+    if case.info.metadata is not None:
+        if not case.info.metadata.session and case.id_by_lines:
+            wrong, remedy = "it names no session", "it gets the id that the lines tell"
+            yield case.finding("nameless_metadata", path, wrong, remedy, lambda: _name(case, path))
+        return
     broken = is_broken(path)
     if not broken and os.path.lexists(path):
         return  # something foreign stands in its place
     kind, wrong = ("broken_metadata", "it can't be made sense of") if broken else ("no_metadata", "it is missing")
     remedy = "it is made anew from the lines" + (f", and kept as {os.path.basename(path)}{BROKEN_SUFFIX}" * broken)
     yield case.finding(kind, path, wrong, remedy, lambda: _rebuild(case, path))
+
+
+def _name(case: Case, path: str) -> None:
+    metadata = load_metadata(path)
+    if metadata is not None and not metadata.session:
+        write_metadata(path, structs.replace(metadata, session=case.id_by_lines), told_modes(metadata.config)[0])
 
 
 def _rebuild(case: Case, path: str) -> None:

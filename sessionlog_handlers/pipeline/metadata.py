@@ -109,7 +109,7 @@ def read_metadata(path: str) -> Metadata | None:
     """
     Read the file; None if it is not there, can't be read or is none of ours.
     """
-    return read_json(path, Metadata, strict=False)
+    return _if_ours(read_json(path, Metadata, strict=False))
 
 
 def load_metadata(path: str) -> Metadata | None:
@@ -119,7 +119,7 @@ def load_metadata(path: str) -> Metadata | None:
     Raises:
         OSError: If it is there and can't be read now.
     """
-    return load_json(path, Metadata, strict=False)
+    return _if_ours(load_json(path, Metadata, strict=False))
 
 
 def write_metadata(path: str, metadata: Metadata, mode: int = 0o600) -> None:
@@ -156,7 +156,12 @@ def decode_metadata(content: bytes) -> Metadata | None:
     """
     Read it back; None if it is none of ours.
     """
-    return decode_json(content, Metadata, strict=False)
+    return _if_ours(decode_json(content, Metadata, strict=False))
+
+
+def _if_ours(metadata: Metadata | None) -> Metadata | None:
+    """Any JSON object can be read as metadata. Ours names a session, or if that was damaged, its files."""
+    return metadata if metadata is not None and (metadata.session or metadata.files) else None
 
 
 def as_mapping(metadata: Metadata) -> Mapping[str, Any]:

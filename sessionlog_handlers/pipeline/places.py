@@ -236,7 +236,7 @@ class RootPlaces:
         return place.flat and not os.path.lexists(found.log) and found.log.name not in _list_logs(self.root, _ignore)
 
     def _look(self, place: Place) -> SessionInfo | None:
-        metadata_path, metadata = _read_metadata(place.directory)
+        metadata_path, metadata = metadata_in(place.directory)
         logs = self._find_logs(place, metadata)
         if metadata is None and (not logs or self._are_of_other_place(place, logs)):
             return None
@@ -313,7 +313,7 @@ class RootPlaces:
     def _judge(self, place: Place, metadata: Metadata) -> tuple[Metadata, SessionState]:
         if metadata.state == "running" and not self._lives(metadata):
             # It may have ended between the two looks, and given its lease back.
-            metadata = _read_metadata(place.directory)[1] or metadata
+            metadata = metadata_in(place.directory)[1] or metadata
             if metadata.state == "running" and not self._lives(metadata):
                 return metadata, "crashed"
         states: dict[str, SessionState] = {"running": "running", "ended": "ended", "crashed": "crashed"}
@@ -363,16 +363,13 @@ def _list_logs(directory: Path, on_error: OnError) -> dict[str, _LogFiles]:
     return found
 
 
-def _read_metadata(directory: Path) -> tuple[Path, Metadata | None]:
+def metadata_in(directory: Path) -> tuple[Path, Metadata | None]:
     """
-    The one that names this place's session, else one that is like ours. An app may have a ``metadata.json`` of its own
-    beside a recording's, which names neither a session nor its files.
+    The metadata in a session's directory, and where it is: of two the one that names this place's session.
+
+    An app may have a ``metadata.json`` of its own beside a recording's, which names neither a session nor its files.
     """
-    found = [
-        (path, metadata)
-        for name in METADATA_NAMES
-        if (metadata := read_metadata(str(path := directory / name))) and (metadata.session or metadata.files)
-    ]
+    found = [(path, metadata) for name in METADATA_NAMES if (metadata := read_metadata(str(path := directory / name)))]
     for path, metadata in reversed(found):
         if is_place_of(metadata.session, directory.name):
             return path, metadata

@@ -179,6 +179,7 @@ class SessionRecord:
         self.is_due = False
 
     def _update(self, metadata: Metadata, state: WriterState) -> None:
+        metadata.session = metadata.session or self._channel.id  # somebody damaged it
         metadata.level = self._channel.session_level.value
         metadata.severity = threshold_name(self._channel.severity)
         metadata.resumed += self._resumed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import child_environment, read_lines, run_python, wait_until
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sessionlog_handlers import SessionHandler, read_path, read_session, start_session
@@ -424,6 +424,35 @@ class TestMetadata:
         _mend(tmp_path)
         assert _state(tmp_path) == before
 
+    def test_that_names_no_session(self, tmp_path):
+        """
+        Metadata of which the session's name was damaged gets it again from the lines, or from the next start.
+        """
+        _end(tmp_path)
+        path = tmp_path / "abc" / "metadata.json"
+        before = path.read_text()
+        path.write_text(before.replace('"session"', '"sess on"'))
+        assert _find(tmp_path) == ["nameless_metadata"]
+        started = tmp_path / "started"
+        shutil.copytree(tmp_path / "abc", started / "abc")
+        _end(started)
+        assert read_metadata(str(started / "abc" / "metadata.json")).session == "abc"
+        shutil.rmtree(started)
+        assert _mended(tmp_path) == ["nameless_metadata"]
+        assert path.read_text() == before
+
+    def test_beside_an_apps_own(self, tmp_path):
+        """
+        Of a recording that has a metadata.json of the app's own beside it, only ours is mended.
+        """
+        _app(tmp_path, layout="recorder")
+        own = tmp_path / "abc" / "metadata.json"
+        own.write_text('{"title": "talk"}')
+        assert _mended(tmp_path) == ["crashed", "leases"]
+        (tmp_path / "abc" / ".metadata.json").write_text("{")
+        assert _mended(tmp_path) == ["broken_metadata"]
+        assert own.read_text() == '{"title": "talk"}'
+
     def test_of_another_sessions_files(self, tmp_path):
         """
         Metadata that names another session's files leads to none of them.
@@ -730,6 +759,7 @@ def killed(tmp_path_factory) -> Path:
     share=st.floats(0.0, 1.0),
     byte=st.none() | st.integers(0, 255),
 )
+@example(name="metadata.json", share=0.0234375, byte=32)  # within the key "session"
 def test_any_damage(killed, tmp_path_factory, name, share, byte):
     """
     Wherever a file is cut or a byte of it changed, nothing raises, no line is lost by mending, and once is enough.

@@ -68,7 +68,9 @@ class TestMetadata:
         Of very many level changes, the first and the newest are kept.
         """
         path = str(tmp_path / "metadata.json")
-        write_metadata(path, Metadata(level_history=[{"n": number} for number in range(MAX_HISTORY + 500)]))
+        write_metadata(
+            path, Metadata(session="abc", level_history=[{"n": number} for number in range(MAX_HISTORY + 500)])
+        )
         history = read_metadata(path).level_history
         assert len(history) == MAX_HISTORY
         assert [history[0], history[1], history[-1]] == [{"n": 0}, {"n": 501}, {"n": MAX_HISTORY + 499}]

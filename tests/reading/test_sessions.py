@@ -178,7 +178,7 @@ class TestListSessions:
             return read(*args, **kwargs)
 
         with monkeypatch.context() as patch:
-            for name in ("_list_directories", "_list_logs", "_read_metadata"):
+            for name in ("_list_directories", "_list_logs", "metadata_in"):
                 patch.setattr(places, name, partial(removing, name, getattr(places, name)))
             assert [found.size for found in list_sessions([tmp_path])] in ([], [info.size])
         assert len(calls) > 2
