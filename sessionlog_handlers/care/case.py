@@ -12,7 +12,8 @@ from typing import Any
 
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.formats.registry import detect_format, get_format
-from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY, names_session
+from sessionlog_handlers.pipeline.belongings import owns
+from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.leases import living
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
 from sessionlog_handlers.pipeline.log_ends import read_head
@@ -43,7 +44,7 @@ class Case:
         self.leases = os.path.join(self.root, LEASES_DIRECTORY)
 
     def _is_own(self, path: Path) -> bool:
-        return names_session(str(path.relative_to(self.info.root)), self.info.directory.name)
+        return owns(self.root, path.relative_to(self.info.root).as_posix(), self.info.directory.name)
 
     @cached_property
     def root_is_used(self) -> bool:

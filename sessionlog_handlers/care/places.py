@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Literal
 
 from msgspec import structs
 
@@ -21,7 +22,7 @@ from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.layout import SessionPaths
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.leftovers import ORPHAN_AGE, find_leftovers
-from sessionlog_handlers.pipeline.metadata import load_metadata, write_metadata
+from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write_metadata
 from sessionlog_handlers.pipeline.places import METADATA_NAMES
 from sessionlog_handlers.pipeline.reconstruction import close_by_lines, rebuild
 from sessionlog_handlers.pipeline.recovery import BROKEN_MODE, BROKEN_SUFFIX, Finding, is_broken, kept_aside, set_aside
@@ -143,10 +144,8 @@ def _close(case: Case) -> None:
 def _end(case: Case) -> Iterator[Finding]:
     """Whether what was to be done at the session's end was done."""
     metadata = case.info.metadata
-    if metadata is None or metadata.state != "ended" or metadata.on_end not in ("compress", "delete"):
-        return
-    wish = metadata.on_end  # not that of its start, which a reload may have changed
-    if wish == "delete" and metadata.pinned:
+    wish = _wish(metadata)
+    if metadata is None or wish is None:
         return
     if any(is_alive(case.leases, name) for name in metadata.writers):
         return
@@ -167,15 +166,24 @@ def _end(case: Case) -> Iterator[Finding]:
         )
 
 
+def _wish(metadata: Metadata | None) -> Literal["compress", "delete"] | None:
+    """What was to be done as the session ended. What its start says of that may have changed by a reload."""
+    if metadata is None or metadata.state != "ended":
+        return None
+    if metadata.on_end == "delete":
+        return None if metadata.pinned else "delete"
+    return "compress" if metadata.on_end == "compress" else None
+
+
 def _plain_slots(log: str) -> list[str]:
     return [str(path) for _, path in archives(log) if path.suffix != GZIP_SUFFIX]
 
 
 def _finish_end(case: Case) -> None:
-    metadata = load_metadata(case.metadata_path)
-    if metadata is not None and metadata.on_end in ("compress", "delete"):
+    wish = _wish(load_metadata(case.metadata_path))
+    if wish is not None:
         most = max((slot for log in case.logs for slot, _ in archives(log)), default=0)
-        settings = Settings(on_end=metadata.on_end, backup_count=most, file_mode=told_modes(case.config)[0])
+        settings = Settings(on_end=wish, backup_count=most, file_mode=told_modes(case.config)[0])
         clean_up(_paths(case), case.lock, settings)
 
 

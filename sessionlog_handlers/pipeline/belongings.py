@@ -7,17 +7,22 @@ A directory may hold files of others too, such as a recorder's chunks beside its
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from sessionlog_handlers.pipeline.layout import FAULTS_FILE, FLAT_DIRECTORY, is_below_root, names_session
+from sessionlog_handlers.pipeline.layout import FAULTS_FILE, FLAT_DIRECTORY, is_below_root, names_around
 from sessionlog_handlers.pipeline.leftovers import temporary_of
+from sessionlog_handlers.pipeline.places import metadata_in
 from sessionlog_handlers.pipeline.pruning import Identity, identity
 from sessionlog_handlers.pipeline.recovery import BROKEN_SUFFIX
+from sessionlog_handlers.settings.layouts import LAYOUTS
 
+_SUFFIXES = (".log", ".jsonl")  # of a flat log, after the session's name alone
 # Rotated and compressed files, and those that were set aside because they are broken.
 _OLD = re.compile(rf"(.+?)(?:\.[1-9][0-9]{{0,8}})?(?:\.gz)?(?:{re.escape(BROKEN_SUFFIX)}(?:\.[0-9]+)?)?", re.DOTALL)
 
@@ -108,6 +113,51 @@ class Listings:
         return found
 
 
+def owns(root: str, path: str, name: str) -> bool:
+    """
+    Whether a session may have that file: what metadata.json says is not to be taken on trust.
+
+    All in its own directory is its own. So is what has its name elsewhere, unless another session's directory is that
+    place, or one whose name is longer has the file: ``job-2.log`` may be of ``job`` or of ``job-2``.
+
+    Args:
+        root: The root directory.
+
+        path: The file, below the root.
+
+        name: The session's name below the root.
+    """
+    if not is_below_root(path) or path != posixpath.normpath(path):
+        return False
+    first, *others = path.split("/")
+    if first.startswith("."):
+        return first == FLAT_DIRECTORY and len(others) > 1 and others[0] == name
+    if others and first == name:
+        return True
+    if others and metadata_in(Path(root, first))[1] is not None:
+        return False
+    *directories, last = first, *others
+    if name in directories or last.removeprefix(name) in _SUFFIXES:
+        return True
+    around = {found for part in (first, *others) for found in names_around(part, name)}
+    return bool(around) and not any(_has(root, other, path) for other in around - {name})
+
+
+def _has(root: str, name: str, path: str) -> bool:
+    """Whether there is a session of that name which has that file, by its metadata or if that is lost, by the names."""
+    for directory in (Path(root, name), Path(root, FLAT_DIRECTORY, name)):
+        metadata = metadata_in(directory)[1]
+        if metadata is not None and path in metadata.files:
+            return True
+        if metadata is None and directory.is_dir() and _stands_for(name, path):
+            return True
+    return False
+
+
+def _stands_for(name: str, path: str) -> bool:
+    return path in {spec.path.replace("{id}", name) for layout in LAYOUTS.values() for spec in layout.files}
+
+
 def find_belongings(
     root: str, metadata_file: str, files: Iterable[str], listings: Listings | None = None
 ) -> Belongings:
@@ -130,7 +180,7 @@ def find_belongings(
     own = os.path.dirname(metadata_file)
     named: dict[str, list[str]] = {}
     for path in files:
-        if may_own(path, os.path.basename(own)):
+        if owns(root, path, os.path.basename(own)):
             named.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
     named.setdefault(own, []).append(FAULTS_FILE)
     found: dict[str, Identity] = {}
@@ -150,16 +200,6 @@ def find_belongings(
     directories = _directories(named, os.path.basename(own))
     is_whole = metadata_file in found and _holds_only(root, own, found, directories)
     return Belongings(found, directories, own if is_whole else "")
-
-
-def may_own(path: str, name: str) -> bool:
-    """
-    Whether a session of that name may have that file: what metadata.json says is not to be taken on trust.
-    """
-    first, _, rest = path.partition("/")
-    if first.startswith(".") and (first != FLAT_DIRECTORY or rest.partition("/")[0] != name):
-        return False
-    return is_below_root(path) and names_session(path, name)
 
 
 def _is_reached_without_links(root: str, directory: str) -> bool:

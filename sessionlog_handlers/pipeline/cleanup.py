@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings, may_own
+from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings, owns
 from sessionlog_handlers.pipeline.compression import compress_file
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, SessionPaths
 from sessionlog_handlers.pipeline.leases import is_alive
@@ -82,7 +82,7 @@ def _all_files(paths: SessionPaths) -> list[str]:
     """The session's files below the root, those of layouts that it had before included."""
     own, metadata = paths.relative_files(), read_metadata(paths.metadata)
     # Whoever could write the metadata must not lead us to another session's files.
-    earlier = [name for name in metadata.files if may_own(name, paths.name)] if metadata else []
+    earlier = [name for name in metadata.files if owns(paths.root, name, paths.name)] if metadata else []
     return [*dict.fromkeys((*own, *earlier))]
 
 

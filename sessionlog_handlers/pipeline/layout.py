@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 
 from sessionlog_handlers.exceptions import InvalidSessionIdError
 from sessionlog_handlers.settings.layouts import Layout
@@ -53,11 +54,17 @@ def is_below_root(path: str) -> bool:
     return not os.path.isabs(path) and ".." not in path.split("/") and "\0" not in path
 
 
-def names_session(path: str, name: str) -> bool:
+def names_around(part: str, name: str) -> Iterator[str]:
     """
-    Whether a path below the root is one of the session whose directory has that name, as far as names tell.
+    A session's name where it stands as a word in one part of a path, and all longer names that it may be a piece of:
+    of ``job`` in ``of-job-2.log`` also ``job-2`` and ``of-job``, for example.
     """
-    return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", path) is not None
+    for found in re.finditer(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", part):
+        starts = [place.start() for place in re.finditer(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9])", part[: found.end()])]
+        ends = {found.end(), *(place.start() for place in re.finditer(r"(?<=[A-Za-z0-9])(?![A-Za-z0-9])", part))}
+        for start in starts:
+            if start <= found.start():
+                yield from (part[start:end] for end in ends if end >= found.end())
 
 
 def directory_name(session_id: str, *, distinct: bool = False) -> str:

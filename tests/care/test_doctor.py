@@ -466,6 +466,30 @@ class TestMetadata:
         _mend(tmp_path)
         assert log.read_bytes() == before
 
+    @pytest.mark.parametrize("lost", [False, True])
+    @pytest.mark.parametrize("layout", ["multiplexer", "terminal"])
+    def test_of_a_session_with_a_longer_name(self, tmp_path, layout, lost):
+        """
+        Metadata that names files of a session whose name begins with its own leads to none of them.
+        """
+        handler = SessionHandler(tmp_path, linger=0, layout=layout)
+        start_session("job", handler=handler).end()
+        other = start_session("job-2", handler=handler, level="full")
+        other.output(b"x")
+        handler.flush()
+        (path,) = [path for path in tmp_path.glob("**/metadata.json") if path.parent.name == "job"]
+        metadata = json.loads(path.read_bytes())
+        log = "job-2.jsonl" if layout == "terminal" else "job-2/session.log"
+        path.write_text(json.dumps({**metadata, "files": [log], "on_end": "delete", "end": "2020-01-01T00:00:00.000Z"}))
+        if lost:
+            (path.parent.parent / "job-2" / "metadata.json").unlink()
+        content = (tmp_path / log).read_bytes()
+        assert content
+        _mend(tmp_path)
+        assert (tmp_path / log).read_bytes() == content
+        other.end()
+        handler.close()
+
 
 class TestDamage:
     @pytest.mark.parametrize("garbage", [b"\0" * 500 + b"\n", b"\xff\xfe garbage\n", b"{}}\n", b"\0" * 500])

@@ -51,10 +51,10 @@ class TestIsOver:
     @pytest.mark.parametrize(
         ("metadata", "over"),
         [
-            (Metadata(state="ended"), True),
-            (Metadata(state="running"), False),
-            (Metadata(state="crashed"), False),
-            (Metadata(state="ended", writers={"dead": {"pid": 1}, "../x": {}}), True),
+            (Metadata(session="abc", state="ended"), True),
+            (Metadata(session="abc", state="running"), False),
+            (Metadata(session="abc", state="crashed"), False),
+            (Metadata(session="abc", state="ended", writers={"dead": {"pid": 1}, "../x": {}}), True),
         ],
     )
     def test_by_metadata(self, paths, metadata, over):
@@ -69,7 +69,7 @@ class TestIsOver:
         A session that has ended is not over while a process still writes to it; one that was killed does not count.
         """
         lease = Lease(str(tmp_path / ".leases"))
-        write_metadata(paths.metadata, Metadata(state="ended", writers={"dead": {}, lease.take(): {}}))
+        write_metadata(paths.metadata, Metadata(session="abc", state="ended", writers={"dead": {}, lease.take(): {}}))
         assert not is_over(paths)
         lease.forget()  # as the system does when a process is killed
         assert is_over(paths)
