@@ -14,6 +14,7 @@ from typing import BinaryIO
 from sessionlog_handlers.pipeline.files import open_for_append, open_regular, temporary_name
 from sessionlog_handlers.pipeline.leftovers import log_of, remove_leftovers
 from sessionlog_handlers.pipeline.locks import LOCK_TIMEOUT, FileLock
+from sessionlog_handlers.pipeline.recovery import Twins, compare_twins
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX, move_slot
 
 COMPRESSION_LEVEL = 6  # zlib's own default: 9 takes three times as long for a few percent
@@ -29,7 +30,8 @@ def compress_file(
     allowed: Callable[[], bool] | None = None,
 ) -> str | None:
     """
-    Replace a file that nobody appends to by its gzip, and give the new name; None if it is gone or was not needed.
+    Replace a file that nobody appends to by its gzip, and give the new name; None if it is gone, was not needed, or has
+    another gzip beside it that holds what it lacks.
 
     While the copy is made, other processes may move the file to another slot or delete it. So the copy is put in place
     under the lock, beside the name that has the same inode then.
@@ -49,6 +51,8 @@ def compress_file(
         OSError: If the copy can't be made, on a full disk for example. The plain file is untouched then.
     """
     try:
+        if os.path.lexists(path + GZIP_SUFFIX) and compare_twins(path) is not Twins.SAME:
+            return None
         source = open_regular(path)
     except FileNotFoundError:
         return None

@@ -115,7 +115,8 @@ def occupied(name: str) -> bool:
 
 def move_slot(source: str, target: str) -> None:
     """
-    Move a slot's file, plain or compressed. Where a crash left both, the plain one is the one that counts.
+    Move a slot's file, plain or compressed, to a free one. Where a crash left both, both are moved: to compare them
+    takes too long here, and either may hold what the other lacks.
 
     Raises:
         NotRegularError: If it is anything but a regular file. It is left as it is.
@@ -127,9 +128,8 @@ def move_slot(source: str, target: str) -> None:
             check_regular(name)
     if os.path.lexists(source):
         os.replace(source, target)
-        for leftover in (source + GZIP_SUFFIX, target + GZIP_SUFFIX):
-            with suppress(FileNotFoundError):
-                os.unlink(leftover)
+        with suppress(FileNotFoundError):
+            os.replace(source + GZIP_SUFFIX, target + GZIP_SUFFIX)
     else:
         os.replace(source + GZIP_SUFFIX, target + GZIP_SUFFIX)
 

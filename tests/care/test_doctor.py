@@ -553,6 +553,22 @@ class TestDamage:
         assert _mended(tmp_path) == ["twins"]
         assert [line.seq for line in read_session("abc", directory=tmp_path)] == [1, 2, 3]
 
+    def test_gap_before_two_that_differ(self, tmp_path):
+        """
+        Where a file and the compressed one beside it each hold what the other lacks, both move into a gap.
+        """
+        _end(tmp_path)
+        log = tmp_path / "abc" / "session.log"
+        lines = log.read_bytes().splitlines(keepends=True)
+        for name, content in {"session.log.3": lines[0], "session.log.3.gz": gzip.compress(lines[1])}.items():
+            log.with_name(name).write_bytes(content)
+            log.with_name(name).chmod(0o600)
+        assert _find(tmp_path) == ["twins", "gap"]
+        assert [finding.kind for checkup in _mend(tmp_path) for finding in checkup.mended if finding.kind == "gap"]
+        assert log.with_name("session.log.1").read_bytes() == lines[0]
+        assert gzip.decompress(log.with_name("session.log.1.gz").read_bytes()) == lines[1]
+        assert not log.with_name("session.log.3.gz").exists()
+
 
 class TestPlace:
     @pytest.mark.parametrize("name", ["session.log", "session.log.1", "audit_user.log", "metadata.json"])

@@ -58,6 +58,17 @@ class TestCompressFile:
         assert found.st_mtime == 1_700_000_000
         assert found.st_size < len(CONTENT) / 4
 
+    @pytest.mark.parametrize(("beside", "replaced"), [(CONTENT[:100], True), (b"another\n", False)])
+    def test_another_beside_it(self, path, lock, beside, replaced):
+        """
+        A compressed file that is there already is replaced only if it holds nothing that the plain one lacks.
+        """
+        packed = Path(f"{path}.gz")
+        packed.write_bytes(gzip.compress(beside))
+        assert compress_file(str(path), lock) == (str(packed) if replaced else None)
+        assert gzip.decompress(packed.read_bytes()) == (CONTENT if replaced else beside)
+        assert path.exists() is not replaced
+
     def test_same_content_same_bytes(self, path, lock):
         """
         Equal logs give equal archives, whatever they are called and when they are made.
