@@ -50,9 +50,12 @@ def command(session_ids: tuple[str, ...], repair: bool, directory: str | None, c
     from sessionlog_handlers.care.doctor import mend
     from sessionlog_handlers.cli.output import print_json, tell_unreadable
     from sessionlog_handlers.formats.escaping import make_visible
+    from sessionlog_handlers.reading.pruned import check_own
     from sessionlog_handlers.reading.sessions import find_roots
 
     roots = find_roots(directory)
+    for root in roots if repair else ():
+        check_own(root)
     errors: list[OSError] = []
     count, progress = _Count(), _Progress()
     for checkup in _checkups(roots, session_ids, errors):

@@ -100,14 +100,16 @@ def set_level(info: SessionInfo, word: str, timeout: float = TIMEOUT) -> tuple[s
     Raises:
         SessionNotFoundError: If the session does not run.
 
-        SessionLogError: If the app did not answer in time.
+        SessionLogError: If another user runs it, or the app did not answer in time.
 
         OSError: If the request can't be written.
     """
     from sessionlog_handlers.pipeline.control import ControlFile
+    from sessionlog_handlers.reading.pruned import check_own
 
     if info.state != "running":
         raise SessionNotFoundError(_why_not(info), info.id)
+    check_own(info.directory)
     before = _level_now(info, word)
     ControlFile(str(info.root)).request(info.id, word)
     deadline = time.monotonic() + timeout

@@ -99,12 +99,13 @@ def configured_rules(sessions: Iterable[SessionInfo]) -> ConfiguredRules:
     )
 
 
-def check_own(root: Path) -> None:
+def check_own(directory: Path) -> None:
     """
-    Make sure that a root is the caller's own: another user's files must not tell root what to move where.
+    Make sure that a root or a session's directory is the caller's own: another user's files must not tell root what to
+    move where, and what root makes there is closed to that user's apps.
 
     Raises:
         SessionLogError: If it belongs to another user.
     """
-    if hasattr(os, "geteuid") and (owner := root.stat().st_uid) != os.geteuid():
-        raise SessionLogError(f"{root} belongs to user {owner}, and only that user may change what is in it")
+    if hasattr(os, "geteuid") and (owner := directory.stat().st_uid) != os.geteuid():
+        raise SessionLogError(f"{directory} belongs to user {owner}, and only that user may change what is in it")

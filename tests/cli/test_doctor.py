@@ -76,6 +76,17 @@ all sessions in {crashed}
         assert code == 1
         assert out.endswith("1 session in 1 directory: 1 thing left.\n")
 
+    @pytest.mark.root
+    def test_another_users_root(self, sessionlog, crashed):
+        """
+        In a root of another user's nothing is mended, also by root: that user's apps could not use what root makes.
+        """
+        os.chown(crashed, 65534, 65534)
+        outcome = sessionlog("doctor", "--repair", "--dir", crashed)
+        assert (outcome.code, outcome.out) == (1, "")
+        assert "belongs to user 65534, and only that user may change what is in it" in outcome.err
+        assert sessionlog("doctor", "--dir", crashed).out.endswith("--repair mends 4 of them.\n")
+
     def test_only_some(self, sessionlog, crashed):
         """
         With ids, only those sessions are looked at and mended.

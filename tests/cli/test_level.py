@@ -44,6 +44,18 @@ class TestSetLevel:
         assert metadata
         assert [(change["from"], change["to"]) for change in metadata.level_history] == [("signals", "full")]
 
+    @pytest.mark.root
+    def test_another_users_session(self, sessionlog, tmp_path, start_app):
+        """
+        Nothing is asked of an app of another user's, which could not read it.
+        """
+        start_app(tmp_path, "abc")
+        os.chown(tmp_path / "abc", 65534, 65534)
+        outcome = sessionlog("level", "abc", "full", "--dir", tmp_path)
+        assert outcome.code == 1
+        assert "belongs to user 65534" in outcome.err
+        assert not (tmp_path / ".control").exists()
+
     def test_severities_too(self, sessionlog, tmp_path, start_app):
         """
         The other vocabulary sets the severity threshold, and off takes it away.
