@@ -13,6 +13,7 @@ from typing import Any
 from sessionlog_handlers.formats.archives import archives
 from sessionlog_handlers.formats.registry import detect_format, get_format
 from sessionlog_handlers.pipeline.belongings import owns
+from sessionlog_handlers.pipeline.cleanup import is_written
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, LOCKS_DIRECTORY
 from sessionlog_handlers.pipeline.leases import living
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
@@ -54,7 +55,9 @@ class Case:
     @cached_property
     def may_run(self) -> bool:
         """Whether a process runs the session; where nobody can tell which one would, whether any could."""
-        return self.info.state == "running" or (self.info.state == "unknown" and self.root_is_used)
+        if self.info.state == "running" or (self.info.state == "unknown" and self.root_is_used):
+            return True
+        return self.info.metadata is not None and is_written(self.root, self.info.metadata)
 
     @property
     def is_ours(self) -> bool:

@@ -18,9 +18,8 @@ from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.logs import examine_log
 from sessionlog_handlers.care.modes import told_modes, wrong_directories, wrong_files
 from sessionlog_handlers.formats.archives import archives
-from sessionlog_handlers.pipeline.cleanup import clean_up
+from sessionlog_handlers.pipeline.cleanup import clean_up, is_written
 from sessionlog_handlers.pipeline.layout import SessionPaths
-from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.leftovers import ORPHAN_AGE, find_leftovers
 from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write_metadata
 from sessionlog_handlers.pipeline.places import METADATA_NAMES
@@ -132,7 +131,7 @@ def _close(case: Case) -> None:
     metadata = load_metadata(case.metadata_path)
     if metadata is None or metadata.state != "running":
         return
-    if any(is_alive(case.leases, name) for name in {metadata.owner, *metadata.writers}):
+    if is_written(case.root, metadata):
         return
     close_by_lines(metadata, case.log_files)
     write_metadata(case.metadata_path, metadata, told_modes(metadata.config)[0])
@@ -145,9 +144,7 @@ def _end(case: Case) -> Iterator[Finding]:
     """Whether what was to be done at the session's end was done."""
     metadata = case.info.metadata
     wish = _wish(metadata)
-    if metadata is None or wish is None:
-        return
-    if any(is_alive(case.leases, name) for name in metadata.writers):
+    if metadata is None or wish is None or case.may_run:
         return
     # Who leaves last does it, and is no writer any more while it is at it.
     last_was_killed = bool(metadata.writers) or not case.root_is_used

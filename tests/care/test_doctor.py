@@ -688,6 +688,36 @@ class TestRunning:
         session.end()
         handler.close()
 
+    def test_of_one_process_and_ended_by_another(self, tmp_path):
+        """
+        An ended session that another process still writes is left alone, as one that runs.
+        """
+        program = (
+            "import os, sys\n"
+            "from sessionlog_handlers import SessionHandler, start_session\n"
+            "handler = SessionHandler(sys.argv[1], linger=0)\n"
+            "session = start_session('abc')\n"
+            "session.event('completion', number=0)\n"
+            "session.flush()\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "session.end()"
+        )
+        owner, joiner = _start(program, tmp_path), _start(program, tmp_path)
+        owner.communicate("end\n", timeout=30)
+        metadata = read_metadata(str(tmp_path / "abc" / "metadata.json"))
+        assert (metadata.state, len(metadata.writers)) == ("ended", 1)
+        log = tmp_path / "abc" / "session.log"
+        with log.open("ab") as file:
+            file.write(b'{"ts":"2026-')  # it is at it
+        before = _state(tmp_path / "abc")
+        assert _find(tmp_path) == []
+        _mend(tmp_path)
+        assert _state(tmp_path / "abc") == before
+        joiner.kill()
+        joiner.communicate()
+        assert _mended(tmp_path) == ["torn_tail", "leases"]
+
     def test_held_lock(self, tmp_path, monkeypatch):
         """
         Without the session's lock nothing is mended, and that is said.
