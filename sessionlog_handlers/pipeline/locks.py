@@ -59,11 +59,12 @@ class FileLock:
         keep_open: Whether the descriptor stays open between uses.
     """
 
-    __slots__ = ("_descriptor", "_mutex", "keep_open", "path")
+    __slots__ = ("_descriptor", "_mutex", "error", "keep_open", "path")
 
     def __init__(self, path: str, *, keep_open: bool = True) -> None:
         self.path = path
         self.keep_open = keep_open
+        self.error: OSError | None = None  # why the last call of `acquire` failed, if nobody holds the lock
         self._descriptor = -1
         self._mutex = threading.Lock()
 
@@ -77,6 +78,7 @@ class FileLock:
         Take the lock, waiting at most *timeout* seconds; False if that was not enough or the file can't be opened.
         """
         start = time.monotonic()
+        self.error = None
         if not self._mutex.acquire(False) and not self._mutex.acquire(timeout=max(timeout, 0.0)):
             return False
         try:
@@ -91,7 +93,8 @@ class FileLock:
                     return False
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-        except OSError:
+        except OSError as error:
+            self.error = error
             self._mutex.release()
             return False
         except BaseException:
