@@ -121,6 +121,7 @@ class Case:
         harmless: bool = False,
         while_running: bool = False,
         locks: bool = False,
+        reads: bool = False,
     ) -> Finding:
         """
         Something that is wrong here. What a running process could have a hand in is not mended.
@@ -136,6 +137,7 @@ class Case:
             harmless=harmless,
             while_running=while_running,
             locks=locks,
+            reads=reads,
             mend=mend,
         )
 

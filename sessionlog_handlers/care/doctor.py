@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.places import examine_place
@@ -80,7 +81,7 @@ def mend(checkup: Checkup) -> Checkup:
         return checkup
     failed: list[OSError] = []
     if checkup.session is None:
-        _mend_all(checkup.findings, failed)
+        _do_all([finding.mend for finding in checkup.findings], failed)
         again = Checkup(root=checkup.root, findings=[*examine_root(checkup.root)])
     else:
         _mend_session(checkup.session, checkup.findings, failed)
@@ -91,24 +92,31 @@ def mend(checkup: Checkup) -> Checkup:
 
 
 def _mend_session(session: SessionInfo, findings: list[Finding], failed: list[OSError]) -> None:
+    # An app waits for the lock for a moment only, then it goes on without: nothing slow is done with it held.
+    read = iter(_do_all([finding.mend for finding in findings if finding.reads], failed))
+    steps = [(finding, next(read) if finding.reads else finding.mend) for finding in findings]
     lock = Case(session).lock
     with lock.hold() as locked:
         if not locked:
-            failed.append(OSError(errno.EAGAIN, "another process holds its lock", str(session.directory)))
+            failed.append(lock.error or OSError(errno.EAGAIN, "another process holds its lock", str(session.directory)))
             return
         info = look_again(session, first_line)
         may_run = info is None or Case(info).may_run
-        now = [finding for finding in findings if finding.while_running or not may_run]
-        _mend_all([finding for finding in now if not finding.locks], failed)
-    _mend_all([finding for finding in now if finding.locks], failed)
+        now = [(finding, step) for finding, step in steps if finding.while_running or not may_run]
+        _do_all([step for finding, step in now if not finding.locks], failed)
+    _do_all([step for finding, step in now if finding.locks], failed)
 
 
-def _mend_all(findings: list[Finding], failed: list[OSError]) -> None:
-    for finding in findings:
-        if finding.mend is not None:
-            try:
-                finding.mend()
-            except FileNotFoundError:
-                pass  # it went meanwhile, and with it what was wrong
-            except OSError as error:
-                failed.append(error)
+def _do_all(steps: Iterable[Callable[[], Any] | None], failed: list[OSError]) -> list[Any]:
+    """Take each step, and give what each gave; None for one that there is not, or that failed."""
+    given = []
+    for step in steps:
+        found = None
+        try:
+            found = step() if step is not None else None
+        except FileNotFoundError:
+            pass  # it went meanwhile, and with it what was wrong
+        except OSError as error:
+            failed.append(error)
+        given.append(found)
+    return given

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.formats.archives import archives
+from sessionlog_handlers.pipeline.pruning import identity_of
 from sessionlog_handlers.pipeline.recovery import (
     Finding,
     Twins,
@@ -21,7 +22,7 @@ from sessionlog_handlers.pipeline.recovery import (
     has_torn_end,
     missing_slots,
     put_behind,
-    settle_twins,
+    remove_twin,
 )
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
 from sessionlog_handlers.reading.reader import BadLine, read_path
@@ -87,8 +88,20 @@ def _twins(case: Case, path: str) -> Iterator[Finding]:
             Twins.PLAIN_IS_CUT: "the plain one is removed; the compressed one holds all that it does, and more",
             Twins.DIFFERENT: "nothing: each holds what the other lacks, and the plain one is read",
         }[found]
-        mend = None if found is Twins.DIFFERENT else partial(settle_twins, name)
-        yield case.finding("twins", name, "there both plain and compressed", remedy, mend)
+        mend = None if found is Twins.DIFFERENT else partial(_compare_again, name)
+        yield case.finding("twins", name, "there both plain and compressed", remedy, mend, reads=True)
+
+
+def _compare_again(name: str) -> Callable[[], object]:
+    both = (name, name + GZIP_SUFFIX)
+    before = [identity_of(path) for path in both]
+    found = compare_twins(name)
+
+    def remove() -> None:
+        if [identity_of(path) for path in both] == before:
+            remove_twin(name, found)
+
+    return remove
 
 
 def _numbers(case: Case, path: str) -> Iterator[Finding]:

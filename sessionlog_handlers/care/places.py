@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Literal
@@ -18,11 +18,12 @@ from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.logs import examine_log
 from sessionlog_handlers.care.modes import told_modes, wrong_directories, wrong_files
 from sessionlog_handlers.formats.archives import archives
-from sessionlog_handlers.pipeline.cleanup import clean_up, is_written
+from sessionlog_handlers.pipeline.cleanup import clean_up
 from sessionlog_handlers.pipeline.layout import SessionPaths
 from sessionlog_handlers.pipeline.leftovers import ORPHAN_AGE, find_leftovers
 from sessionlog_handlers.pipeline.metadata import Metadata, load_metadata, write_metadata
 from sessionlog_handlers.pipeline.places import METADATA_NAMES
+from sessionlog_handlers.pipeline.pruning import Identity, identity_of
 from sessionlog_handlers.pipeline.reconstruction import close_by_lines, rebuild
 from sessionlog_handlers.pipeline.recovery import BROKEN_MODE, BROKEN_SUFFIX, Finding, is_broken, kept_aside, set_aside
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
@@ -52,6 +53,7 @@ def examine_place(case: Case) -> Iterator[Finding]:
     yield from _modes(case)  # before anything is renamed
     yield from _metadata(case)
     yield from _crashed(case)
+    yield from _nameless(case)
     for path in case.logs:
         yield from examine_log(case, path)
     yield from _end(case)
@@ -84,34 +86,30 @@ def _leftovers(case: Case) -> Iterator[Finding]:
 
 
 def _metadata(case: Case) -> Iterator[Finding]:
-    path = case.metadata_path
     if case.info.metadata is not None:
-        if not case.info.metadata.session and case.id_by_lines:
-            wrong, remedy = "it names no session", "it gets the id that the lines tell"
-            yield case.finding("nameless_metadata", path, wrong, remedy, lambda: _name(case, path))
         return
+    path = case.metadata_path
     broken = is_broken(path)
     if not broken and os.path.lexists(path):
         return  # something foreign stands in its place
     kind, wrong = ("broken_metadata", "it can't be made sense of") if broken else ("no_metadata", "it is missing")
     remedy = "it is made anew from the lines" + (f", and kept as {os.path.basename(path)}{BROKEN_SUFFIX}" * broken)
-    yield case.finding(kind, path, wrong, remedy, lambda: _rebuild(case, path))
+    yield case.finding(kind, path, wrong, remedy, lambda: _rebuild(case, path), reads=True)
 
 
-def _name(case: Case, path: str) -> None:
-    metadata = load_metadata(path)
-    if metadata is not None and not metadata.session:
-        write_metadata(path, structs.replace(metadata, session=case.id_by_lines), told_modes(metadata.config)[0])
+def _rebuild(case: Case, path: str) -> Callable[[], object]:
+    before = identity_of(path)
+    metadata = rebuild(case.id_by_lines, case.log_files) if load_metadata(path) is None else None
+    return lambda: _replace(path, before, metadata)
 
 
-def _rebuild(case: Case, path: str) -> None:
-    if load_metadata(path) is not None:
+def _replace(path: str, before: Identity | None, metadata: Metadata | None) -> None:
+    """Write metadata that was made of what was there before, unless somebody has written it since."""
+    if metadata is None or identity_of(path) != before:
         return
-    metadata = rebuild(case.id_by_lines, case.log_files)
-    if is_broken(path):
+    if before is not None and load_metadata(path) is None:
         set_aside(path)
-    if metadata is not None:
-        write_metadata(path, metadata, told_modes(metadata.config)[0])
+    write_metadata(path, metadata, told_modes(metadata.config)[0])
 
 
 def _crashed(case: Case) -> Iterator[Finding]:
@@ -124,17 +122,32 @@ def _crashed(case: Case) -> Iterator[Finding]:
             "all its processes are gone, and none has ended it",
             remedy,
             lambda: _close(case),
+            reads=True,
         )
 
 
-def _close(case: Case) -> None:
-    metadata = load_metadata(case.metadata_path)
-    if metadata is None or metadata.state != "running":
-        return
-    if is_written(case.root, metadata):
-        return
-    close_by_lines(metadata, case.log_files)
-    write_metadata(case.metadata_path, metadata, told_modes(metadata.config)[0])
+def _close(case: Case) -> Callable[[], object]:
+    path = case.metadata_path
+    before, metadata = identity_of(path), load_metadata(path)
+    if metadata is not None and metadata.state == "running":
+        close_by_lines(metadata, case.log_files)
+    else:
+        metadata = None
+    return lambda: _replace(path, before, metadata)
+
+
+def _nameless(case: Case) -> Iterator[Finding]:
+    metadata = case.info.metadata
+    if metadata is not None and not metadata.session and case.id_by_lines:
+        wrong, remedy = "it names no session", "it gets the id that the lines tell"
+        yield case.finding("nameless_metadata", case.metadata_path, wrong, remedy, lambda: _name(case))
+
+
+def _name(case: Case) -> None:
+    path = case.metadata_path
+    metadata = load_metadata(path)
+    if metadata is not None and not metadata.session:
+        write_metadata(path, structs.replace(metadata, session=case.id_by_lines), told_modes(metadata.config)[0])
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ class Finding:
 
         locks: Its mending takes the session's lock by itself; any other wants it held.
 
+        reads: Its mending reads whole files, without the lock, and gives what is left to do with it held.
+
         mend: Mends it, after another look at it. None if it can't be mended now.
     """
 
@@ -64,6 +66,7 @@ class Finding:
     harmless: bool = False
     while_running: bool = False
     locks: bool = False
+    reads: bool = False
     mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
 
 
@@ -184,11 +187,21 @@ def settle_twins(path: str, lock: FileLock | None = None) -> Twins | None:
     with lock.hold() if lock else nullcontext(True) as locked:
         if not locked or _state_of_twins(path) != before:
             return None
-        if found is Twins.SAME:
-            os.unlink(path + GZIP_SUFFIX)
-        elif found is Twins.PLAIN_IS_CUT:
-            os.unlink(path)
+        remove_twin(path, found)
     return found
+
+
+def remove_twin(path: str, found: Twins) -> None:
+    """
+    Of a file and its gzip, remove the one that holds nothing of its own by that comparison.
+
+    Raises:
+        OSError: If it can't be removed.
+    """
+    if found is Twins.SAME:
+        os.unlink(path + GZIP_SUFFIX)
+    elif found is Twins.PLAIN_IS_CUT:
+        os.unlink(path)
 
 
 def _state_of_twins(path: str) -> list[tuple[int, int, int]]:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sessionlog_handlers import SessionHandler, read_path, read_session, start_session
+from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.doctor import Checkup, examine, mend
 from sessionlog_handlers.pipeline import leftovers
 from sessionlog_handlers.pipeline.control import ControlFile
@@ -717,6 +718,78 @@ class TestRunning:
         joiner.kill()
         joiner.communicate()
         assert _mended(tmp_path) == ["torn_tail", "leases"]
+
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_started_while_it_reads(self, tmp_path, monkeypatch, lost):
+        """
+        An app that starts the session while its files are read for a mending has the lock, and what it writes stays.
+        """
+        from sessionlog_handlers.care import places
+        from sessionlog_handlers.pipeline.locks import FileLock
+
+        _app(tmp_path)
+        path = tmp_path / "abc" / "metadata.json"
+        if lost:
+            path.unlink()
+        (checkup, _) = [*examine([tmp_path])]
+        handler = SessionHandler(tmp_path, linger=0)
+        name = "rebuild" if lost else "close_by_lines"
+        real = getattr(places, name)
+        started = []
+
+        def read(*args: object) -> object:
+            lock = FileLock(Case(checkup.session).lock.path, keep_open=False)
+            assert lock.acquire(0)
+            lock.release()
+            started.append(start_session("abc", handler=handler))
+            handler.flush()
+            return real(*args)
+
+        monkeypatch.setattr(places, name, read)
+        mend(checkup)
+        metadata = read_metadata(str(path))
+        assert (metadata.state, metadata.pid, len(metadata.writers)) == ("running", os.getpid(), 1)
+        started[0].end()
+        handler.close()
+        assert read_metadata(str(path)).state == "ended"
+
+    @pytest.mark.parametrize("unlink", ["session.log.2", "session.log.2.gz"])
+    def test_two_files_that_changed_meanwhile(self, tmp_path, monkeypatch, unlink):
+        """
+        Of a file and a compressed one that were the same, nothing is removed if one of them is another by then.
+        """
+        from sessionlog_handlers.care import logs
+
+        _end(tmp_path)
+        log = tmp_path / "abc" / "session.log"
+        for name in ("session.log.1", "session.log.2"):
+            shutil.copy(log, log.with_name(name))
+        packed = log.with_name("session.log.2.gz")
+        packed.write_bytes(gzip.compress(log.read_bytes()))
+        real = logs.compare_twins
+
+        def compare(path: str) -> object:
+            found = real(path)
+            log.with_name(unlink).unlink()
+            if unlink == packed.name:
+                packed.write_bytes(gzip.compress(b"another\n"))
+            return found
+
+        (checkup, _) = [*examine([tmp_path])]
+        monkeypatch.setattr(logs, "compare_twins", compare)
+        mend(checkup)
+        assert packed.exists()
+
+    def test_lock_that_can_not_be_opened(self, tmp_path):
+        """
+        Where the lock can't be had since its file can't be opened, that is what is told.
+        """
+        _app(tmp_path)
+        lock = Path(Case(next(examine([tmp_path])).session).lock.path)
+        lock.unlink()
+        lock.mkdir()
+        (checkup, _) = [mend(checkup) for checkup in examine([tmp_path])]
+        assert [(error.strerror, error.filename) for error in checkup.failed] == [("Is a directory", str(lock))]
 
     def test_held_lock(self, tmp_path, monkeypatch):
         """
