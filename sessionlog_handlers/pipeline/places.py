@@ -281,7 +281,7 @@ class RootPlaces:
     def _are_of_other_place(self, place: Place, logs: Iterable[Path]) -> bool:
         """Whether logs without metadata are those of a session that came to a flat layout, or left one."""
         other = next(one for one in self.of_name(place.name) if one.flat != place.flat)
-        metadata = _read_metadata(other.directory)[1]
+        metadata = metadata_in(other.directory)[1]
         named = {self.root / name for name in metadata.files} if metadata else set()
         return any(log in named for log in logs)
 

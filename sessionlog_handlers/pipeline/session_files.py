@@ -202,7 +202,7 @@ class SessionFiles(SessionLines):
                 self._note_rotation(path, [f"{path}.1"])
             unlink_faults(self._faults)
             self._faults = self._link_faults()
-            self._save_metadata()  # first: what is written now is found by the names in it
+            self._save_metadata(True)  # first: what is written now is found by the names in it
         self._left = None
 
     def _note_lock(self, locked: bool) -> None:
@@ -347,7 +347,7 @@ class SessionFiles(SessionLines):
                 self.failed = True
                 pending.put_off(writer.error)
         if writer.rotated or writer.rotation_error:
-            self._note_rotation(path, writer)
+            self._note_turn(path, writer)
 
     def _note_written(self, path: str, writer: Writer, pending: Pending, done: int) -> None:
         """Count the lines that a file took, and have them synced."""
@@ -367,29 +367,32 @@ class SessionFiles(SessionLines):
         sync(path, writer.inode, new=writer.is_new)
         writer.is_new = False
 
-    def _note_rotation(self, path: str, writer: Writer) -> None:
-        """Tell what became of a rotation, and have the old files synced and compressed."""
-        shared = self._shared
+    def _note_turn(self, path: str, writer: Writer) -> None:
+        """A new file was begun, or was to be."""
+        reporter = self._shared.reporter
         if writer.rotation_error:
             reason = writer.rotation_error.strerror or writer.rotation_error
-            message = f"{path}: no new file can be started ({reason}); it grows on"
-            shared.reporter.report(f"rotate {path}", message)
+            reporter.report(f"rotate {path}", f"{path}: no new file can be started ({reason}); it grows on")
         else:
-            shared.reporter.over(f"rotate {path}")
-        if not writer.rotated:
-            return
+            reporter.over(f"rotate {path}")
+        if writer.rotated:
+            rotated, writer.rotated = writer.rotated, []
+            self._note_rotation(path, rotated)
+
+    def _note_rotation(self, path: str, rotated: list[str]) -> None:
+        """Tell of files that became old ones, and have them synced and compressed."""
+        shared = self._shared
         name = os.path.basename(path)
         if self._size is not None:
             self._size.changed()
-        for archive in writer.rotated:
+        for archive in rotated:
             size = 0
             with suppress(OSError):
                 size = os.stat(archive).st_size
             self.record.note_rotation(name, size)
             if self.end is None:  # nothing may follow the end line
                 self.say("log_rotated", {"file": name, "archive": os.path.basename(archive), "bytes": size})
-        shared.rotations += len(writer.rotated)
-        writer.rotated = []
+        shared.rotations += len(rotated)
         shared.syncer.add_directory(os.path.dirname(path))  # the new names must be durable, too
         if shared.settings.compress == "gzip":
             settings, lock = shared.settings, self.lock
