@@ -25,9 +25,8 @@ from sessionlog_handlers.pipeline.recovery import (
     remove_twin,
 )
 from sessionlog_handlers.pipeline.rotation import GZIP_SUFFIX
-from sessionlog_handlers.reading.reader import BadLine, read_path
+from sessionlog_handlers.reading.reader import TORN, BadLine, read_path
 
-_TORN = "torn"  # how the reader begins to say that a last line has no end
 _TRUNCATED = "truncated"  # what decoders say of JSON that only began
 
 
@@ -173,7 +172,7 @@ def _read(path: str, *, running: bool) -> _Look:
     reader = read_path(path)
     for _ in reader:
         pass
-    bad = [line for line in reader.bad if not (running and line.reason.startswith(_TORN))]
+    bad = [line for line in reader.bad if not (running and line.reason.startswith(TORN))]
     damage = [line for line in bad if not _is_cut(line)]
     unnamed = reader.bad_count - len(reader.bad)
     return _Look(len(bad) - len(damage), damage, len(damage) + unnamed, (found.st_ino, found.st_size))
@@ -189,8 +188,8 @@ def _is_cut(bad: BadLine) -> bool:
         text = bad.head[: error.start].decode()  # cut within a character
     if not text or not text.isprintable():
         return False
-    if bad.reason.startswith(_TORN):
-        return True
+    if bad.reason.startswith(TORN):
+        return bad.reason == TORN
     return _TRUNCATED in bad.reason if text.startswith("{") else text[0].isdigit()
 
 

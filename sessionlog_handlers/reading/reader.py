@@ -21,6 +21,7 @@ from sessionlog_handlers.formats.registry import detect_format, get_format
 
 CHUNK_BYTES = 64 * 1024  # read at a time
 MAX_LINE_BYTES = 16 * 1024 * 1024  # of a line that is kept in memory; a longer one is bad and skipped
+TORN = "torn: no line end"  # the reason for a last line that only began
 MAX_BAD_LINES = 1000  # named; all are counted
 MAX_SHOWN_BYTES = 200  # of a bad line, kept with its name
 MAX_LOOKS = 3  # times that a rotated file is looked for again when it has just moved
@@ -125,7 +126,9 @@ class LineReader:
             try:
                 line = line_format.parse(text, lineno)
             except InvalidLineError as error:
-                self._note(path, lineno, flaw or error.message, raw)
+                # The beginning of a line is torn. What is none would be damage with a line end as well.
+                only_began = flaw and any(word in error.message for word in _BEGUN)
+                self._note(path, lineno, flaw if only_began else "; ".join(filter(None, (flaw, error.message))), raw)
                 continue
             self.line_count += 1
             yield line
@@ -325,8 +328,8 @@ def _salvage(decompressor: zlib._Decompress, pending: bytes) -> Iterator[bytes]:
         return
 
 
+_BEGUN = ("truncated", "invalid number")  # what decoders say of JSON that only began, such as `{"n":1.`
 _TOO_LONG = f"longer than {MAX_LINE_BYTES} bytes"
-_TORN = "torn: no line end"
 
 
 def _split(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes, str]]:
@@ -355,4 +358,4 @@ def _split(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes, str]]:
                 del parts[1:]
     if size:
         too_long = size > MAX_LINE_BYTES
-        yield lineno, parts[0] if too_long else b"".join(parts), _TOO_LONG if too_long else _TORN
+        yield lineno, parts[0] if too_long else b"".join(parts), _TOO_LONG if too_long else TORN

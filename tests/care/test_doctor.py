@@ -922,6 +922,7 @@ def killed(tmp_path_factory) -> Path:
     byte=st.none() | st.integers(0, 255),
 )
 @example(name="metadata.json", share=0.0234375, byte=32)  # within the key "session"
+@example(name="session.log", share=1.0, byte=33)  # in the place of the last line end
 def test_any_damage(killed, tmp_path_factory, name, share, byte):
     """
     Wherever a file is cut or a byte of it changed, nothing raises, no line is lost by mending, and once is enough.
