@@ -295,7 +295,7 @@ class TestCrash:
             "session.end()"
         )
         run_python(program, tmp_path, json.dumps(kept), check=True)
-        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).config["on_end"] == "delete"
+        assert read_metadata(str(tmp_path / "abc" / "metadata.json")).on_end != "delete"
         assert _find(tmp_path, harmless=True) == []
         before = _state(tmp_path)
         _mend(tmp_path)
