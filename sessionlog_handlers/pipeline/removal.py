@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from sessionlog_handlers.exceptions import SessionLogError
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.belongings import (
@@ -33,12 +31,12 @@ from sessionlog_handlers.pipeline.belongings import (
     remove_directories,
 )
 from sessionlog_handlers.pipeline.cleanup import is_written
-from sessionlog_handlers.pipeline.files import make_directory, open_for_append, replace_file, write_all
+from sessionlog_handlers.pipeline.files import make_directory, open_for_append, write_all
 from sessionlog_handlers.pipeline.hooks import HookError, run_hook
 from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
 from sessionlog_handlers.pipeline.metadata import read_metadata
-from sessionlog_handlers.pipeline.moving import move_tree, sync_path
+from sessionlog_handlers.pipeline.moving import files_below, move_back, move_tree, sync_path
 from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of
 from sessionlog_handlers.pipeline.pruning import (
     DIGITS,
@@ -139,15 +137,17 @@ class Remover:
                 if error.errno not in _NO_ROOM or record.trash is not None:
                     raise
                 return self._remove_without_room(record, belongings)
-            moved = False
             try:
                 moved = self._move_out(place, record, belongings)
-            finally:
-                if not moved:
+            except BaseException:
+                with suppress(OSError):
                     self._discard(place)
-            if moved:
-                self._complete(place, record)
-        return record if moved else None
+                raise
+            if not moved:
+                self._discard(place)
+                return None
+            self._complete(place, record)
+        return record
 
     def finish(self, place: str) -> RemovalRecord | None:
         """
@@ -238,9 +238,10 @@ class Remover:
     def _discard(self, place: str) -> None:
         """Remove the place of a removal, unless files are in it: those of one that was cut short in between."""
         files = os.path.join(place, _FILES)
-        if any(names for _, _, names in os.walk(files)):
+        if any(files_below(files)):
             return
-        shutil.rmtree(files, ignore_errors=True)
+        if os.path.lexists(files):
+            shutil.rmtree(files)
         for name in (LEAVING, GONE, _OWNER):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(place, name))
@@ -252,28 +253,62 @@ class Remover:
 
     def _move_out(self, place: str, record: RemovalRecord, expected: Belongings | None) -> bool:
         """
-        Move the session's files out of sight, if it still is what was chosen.
+        Move the session's files out of sight, if it still is what was chosen; else what was taken of it comes back.
 
         Args:
             place: Where to.
 
             record: The removal.
 
-            expected: What it had then, before it was archived; None where that is not known any more.
+            expected: What it had then, before it was archived; None for a removal that was cut short.
         """
+        files = os.path.join(place, _FILES)
         with self._locks.for_session(record.session).hold() as locked:
             if not locked:
                 raise RemovalError(f"session {record.session!r} stays: its lock could not be had")
-            found = self._belongings_now(record)
-            if found is None or (expected is not None and found.files != expected.files):
+            found = None
+            if not os.path.lexists(os.path.join(files, record.metadata_file)):  # else only the rest was cut short
+                found = self._belongings_now(record)
+                if found is None or (expected is not None and found.files != expected.files):
+                    self._give_back(files)
+                    return False
+                # Of one that was cut short, part of the session's directory is there already.
+                for path in found.moves() if expected is not None else found.files:
+                    target = os.path.join(files, path)
+                    make_directory(os.path.dirname(target))
+                    os.rename(os.path.join(self._root, path), target)
+            taken = self._settle(files, record, found)
+            if taken is None:
+                self._give_back(files)
                 return False
-            for path in found.moves():
-                target = os.path.join(place, _FILES, path)
-                make_directory(os.path.dirname(target))
-                os.rename(os.path.join(self._root, path), target)
             os.rename(os.path.join(place, LEAVING), os.path.join(place, GONE))
-            remove_directories(self._root, found)
+            remove_directories(self._root, taken)
         return True
+
+    def _settle(self, files: str, record: RemovalRecord, found: Belongings | None) -> Belongings | None:
+        """
+        What was taken, after another look at it: files of others are given back. None if it is not what was to go.
+
+        Writers wait for a lock two seconds and then go on. If this process stood still for longer between its look
+        and the renames, the session may have been begun again, or somebody else's file be in its directory.
+        """
+        path = os.path.join(files, record.metadata_file)
+        metadata = read_metadata(path) if identity_of(path) == record.metadata else None
+        if metadata is None or metadata.pinned or is_written(self._root, metadata):
+            return None
+        taken = find_belongings(files, record.metadata_file, metadata.files)
+        if found is not None and not found.files.items() <= taken.files.items():
+            return None
+        for path in [*files_below(files)]:
+            below = os.path.relpath(path, files)
+            if below not in taken.files:
+                move_back(path, os.path.join(self._root, below))
+        return taken
+
+    def _give_back(self, files: str) -> None:
+        """Put what was taken of a session back, since it goes on."""
+        for name in sorted(os.listdir(files)) if os.path.lexists(files) else ():
+            move_back(os.path.join(files, name), os.path.join(self._root, name))
 
     def _belongings_now(self, record: RemovalRecord) -> Belongings | None:
         """What the session has, looked at under its lock; None if it goes on, is pinned, or is gone."""
@@ -310,31 +345,12 @@ class Remover:
         record = read_record(os.path.join(place, GONE))
         if record is None:
             record = read_record(os.path.join(place, LEAVING))
-            record = None if record is None else self._move_rest(place, record)
+            if record is not None and not self._move_out(place, record, None):
+                record = None
         if record is None:
             self._discard(place)
             return None
         self._complete(place, record, again=True)
-        return record
-
-    def _move_rest(self, place: str, record: RemovalRecord) -> RemovalRecord | None:
-        """Move out what was not yet; None if nothing was and the session is not to go any more."""
-        files = os.path.join(place, _FILES)
-        if not os.path.lexists(os.path.join(files, record.metadata_file)):
-            if self._move_out(place, record, None):
-                return record
-            taken = [os.path.join(above, name) for above, _, names in os.walk(files) for name in names]
-            if not taken:
-                return None
-            # The session goes on with the rest.
-            record = msgspec.structs.replace(
-                record,
-                files=len(taken),
-                bytes=sum(os.lstat(path).st_size for path in taken),
-                reason=f"{record.reason}; it goes on with what was left",
-            )
-            replace_file(os.path.join(place, LEAVING), encode_record(record))
-        os.rename(os.path.join(place, LEAVING), os.path.join(place, GONE))
         return record
 
 

@@ -16,7 +16,7 @@ from sessionlog_handlers.pipeline import hooks, removal
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.locks import StripedLocks
 from sessionlog_handlers.pipeline.metadata import read_metadata, write_metadata
-from sessionlog_handlers.pipeline.moving import move_tree
+from sessionlog_handlers.pipeline.moving import move_back, move_tree
 from sessionlog_handlers.pipeline.places import RootPlaces, SessionInfo
 from sessionlog_handlers.pipeline.pruner import Pruner
 from sessionlog_handlers.pipeline.pruning import GONE, LEAVING, encode_record, places_of_removals
@@ -285,6 +285,88 @@ class TestNever:
         metadata.files = []
         write_metadata(path, metadata)
         assert Remover(str(tmp_path)).remove(chosen(find(tmp_path))) is None
+
+
+class TestStoodStill:
+    """
+    A remover that stood still between its last look and the renames, for longer than anybody waits for the lock.
+    """
+
+    @pytest.fixture
+    def meanwhile(self, monkeypatch):
+        """
+        Have something called between the look and the renames.
+        """
+
+        def set_up(call):
+            look_now = Remover._belongings_now
+
+            def look(self, record):
+                found = look_now(self, record)
+                call()
+                return found
+
+            monkeypatch.setattr(Remover, "_belongings_now", look)
+
+        return set_up
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_session_begun_again(self, tmp_path, meanwhile, layout):
+        """
+        A session that was begun again meanwhile by a writer without the lock comes back whole, and goes on.
+        """
+        info = make_session(tmp_path, layout=layout)
+        handler = SessionHandler(tmp_path, linger=0, layout=layout)
+        before = {}
+
+        def begin() -> None:
+            start_session("abc", handler=handler).event("error", text="again")
+            assert handler.root.flush(30)
+            before.update(tree(tmp_path))
+
+        meanwhile(begin)
+        assert Remover(str(tmp_path)).remove(chosen(info)) is None
+        assert tree(tmp_path) == {name: content for name, content in before.items() if ".pruning" not in name}
+        assert not (tmp_path / ".pruning").exists()
+        assert tombstones(tmp_path) == []
+        assert find(tmp_path).state == "running"
+
+    @pytest.mark.parametrize("name", ["chunk-2.bin", "sub/chunk.bin", "link"])
+    def test_a_file_of_others(self, tmp_path, meanwhile, name):
+        """
+        What others put into the session's directory meanwhile comes back, and the session goes.
+        """
+        info = make_session(tmp_path)
+        path = info.directory / name
+
+        def put() -> None:
+            path.parent.mkdir(exist_ok=True)
+            path.symlink_to(tmp_path) if name == "link" else path.write_text("precious")
+
+        meanwhile(put)
+        assert Remover(str(tmp_path)).remove(chosen(info)) is not None
+        assert [found for found in info.directory.rglob("*") if not found.is_dir() or found.is_symlink()] == [path]
+        assert not (tmp_path / ".pruning").exists()
+        assert len(tombstones(tmp_path)) == 1
+
+    def test_names_taken_meanwhile(self, tmp_path):
+        """
+        What comes back replaces nothing: beside a new file of the same name it becomes an old one.
+        """
+        source, target = tmp_path / "files", tmp_path / "logs"
+        for directory, names in ((source, ("a.log", "a.log.1.gz", "b.log")), (target, ("a.log", "a.log.1"))):
+            (directory / "abc").mkdir(parents=True)
+            for name in names:
+                (directory / "abc" / name).write_text(f"{directory.name}/{name}")
+        move_back(str(source), str(target))
+        assert tree(target) == {
+            "abc/a.log": b"logs/a.log",
+            "abc/a.log.1": b"logs/a.log.1",
+            "abc/a.log.2": b"files/a.log",
+            "abc/a.log.3.gz": b"files/a.log.1.gz",
+            "abc/b.log": b"files/b.log",
+        }
+        assert not source.exists()
 
 
 class TestArchive:
@@ -576,7 +658,7 @@ class TestKilled:
 
     def test_begun_again_in_between(self, tmp_path, monkeypatch):
         """
-        If a removal was cut short in a flat layout and the session was begun again, what is left stays with it.
+        If a removal was cut short in a flat layout and the session was begun again, what was taken comes back to it.
         """
         info = make_session(tmp_path, layout="terminal")
         remover = Remover(str(tmp_path))
@@ -595,17 +677,25 @@ class TestKilled:
                 remover.remove(chosen(info))
         assert look(tmp_path) == []
         handler = SessionHandler(tmp_path, linger=0, layout="terminal")
-        start_session("abc", handler=handler)
+        session = start_session("abc", handler=handler)
         handler.flush()
         assert [found.state for found in look(tmp_path)] == ["running"]
         before = tree(tmp_path)
         (place,) = places_of_removals(str(tmp_path))
-        record = Remover(str(tmp_path)).finish(place)
-        assert record.files == 2
-        assert record.reason.endswith("; it goes on with what was left")
-        left = {name: content for name, content in before.items() if not name.startswith(".pruning/")}
-        assert tree(tmp_path) == left
-        assert [line["files"] for line in tombstones(tmp_path)] == [2]
+        assert Remover(str(tmp_path)).finish(place) is None
+        after = tree(tmp_path)
+        taken = {content for name, content in before.items() if "/files/" in name}
+        assert len(taken) == 2
+        assert {name: after.get(name) for name in before if not name.startswith(".pruning/")} == {
+            name: content for name, content in before.items() if not name.startswith(".pruning/")
+        }
+        assert taken <= {*after.values()}
+        assert not (tmp_path / ".pruning").exists()
+        assert tombstones(tmp_path) == []
+        session.end()
+        handler.close()
+        assert Remover(str(tmp_path)).remove(chosen(find(tmp_path))) is not None
+        assert tree(tmp_path) == {}
 
     def test_somebody_is_at_work(self, tmp_path):
         """
