@@ -51,6 +51,10 @@ def is_below_root(path: str) -> bool:
     Whether a relative path, as metadata.json names files, stays below the root. Whoever wrote it must not lead others
     elsewhere.
     """
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair: no file can have that name
+        return False
     return not os.path.isabs(path) and ".." not in path.split("/") and "\0" not in path
 
 

@@ -5,12 +5,11 @@ When retention runs by itself in an app that logs: at its start, now and then, a
 from __future__ import annotations
 
 import functools
-import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sessionlog_handlers.pipeline.keeper import Keeper
-from sessionlog_handlers.pipeline.pruner import Pruner
+from sessionlog_handlers.pipeline.pruner import Pruner, Step
 from sessionlog_handlers.pipeline.report import Reporter
 from sessionlog_handlers.settings.model import Settings
 from sessionlog_handlers.settings.tables import Retention
@@ -141,7 +140,15 @@ class Upkeep:
         self._schedule(INTERVAL)
 
     def _run(self) -> int:
-        """Prune the root, unless another process is at it, and give the number of sessions that went."""
+        """Prune the root and give the number of sessions that went. Whatever fails, later runs go on."""
+        try:
+            return self._prune()
+        except Exception as error:
+            self._reporter.report(FAILED, f"sessions of {self._directory} could not be removed: {error}")
+            return 0
+
+    def _prune(self) -> int:
+        """The same, unless another process is at it."""
         pruner, removed, failed = self._pruner, 0, False
         with pruner.alone() as alone:
             if not alone:
@@ -149,7 +156,7 @@ class Upkeep:
             if self._retention.keep_free is not None and not pruner.frees_disk:
                 message = f"removing sessions of {self._directory} makes no room: their trash is on the same disk"
                 self._reporter.report(f"{FAILED} disk", message)
-            for step in itertools.chain(pruner.finish(), pruner.remove(pruner.choose(self._is_live))):
+            for step in self._steps(pruner):
                 removed += step.record is not None
                 self.pruned += step.record is not None
                 if step.failure:
@@ -160,3 +167,8 @@ class Upkeep:
         if not failed:
             self._reporter.over(FAILED)
         return removed
+
+    def _steps(self, pruner: Pruner) -> Iterator[Step]:
+        """What was cut short makes room too, so it is finished before anything else is chosen."""
+        yield from pruner.finish()
+        yield from pruner.remove(pruner.choose(self._is_live))

@@ -8,10 +8,11 @@ import pytest
 from helpers import read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
-from sessionlog_handlers.pipeline import upkeep
+from sessionlog_handlers.pipeline import removal, upkeep
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.pruner import MOST_FAILURES, Pruner
 from sessionlog_handlers.pipeline.retention import Disk
+from sessionlog_handlers.reading.sessions import list_sessions
 from sessionlog_handlers.settings.tables import Retention
 
 
@@ -94,6 +95,65 @@ class TestByItself:
             wait_until(lambda: pruned(tmp_path))
             assert pruned(tmp_path) == ["old1"]
         handler.close()
+
+    def test_finishes_before_it_chooses(self, tmp_path, monkeypatch):
+        """
+        The room that a removal makes which was cut short counts before anything else is chosen.
+        """
+        make_sessions(tmp_path, "old1", "old2")
+
+        def killed(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        pruner = Pruner(str(tmp_path), Retention(count=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(removal.shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt), pruner.alone():
+                [*pruner.remove(pruner.choose())]
+        room = Disk(499, 10_000)
+        rest = tmp_path / ".pruning"
+        monkeypatch.setattr(Pruner, "disk", lambda self: room if rest.exists() else Disk(501, 10_000))
+        handler = SessionHandler(tmp_path, linger=0, retention={"keep_free": "5%"})
+        with start_session("new"):
+            wait_until(lambda: pruned(tmp_path))
+            wait_until(lambda: handler.root.upkeep._due is not None)  # the next run: this one is over
+            assert pruned(tmp_path) == ["old1"]
+            assert sessions(tmp_path) == ["new", "old2"]
+        handler.close()
+
+    def test_goes_on_after_an_error(self, tmp_path, monkeypatch, capsys):
+        """
+        A run that fails, whatever the reason, is told, and the next one comes.
+        """
+        monkeypatch.setattr(upkeep, "INTERVAL", 0.05)
+        make_sessions(tmp_path, "old1", "old2")
+        calls = []
+        choose = Pruner.choose
+
+        def fail_first(self, *args):
+            calls.append(self)
+            if len(calls) == 1:
+                raise ValueError("something unheard of")
+            return choose(self, *args)
+
+        monkeypatch.setattr(Pruner, "choose", fail_first)
+        handler = SessionHandler(tmp_path, linger=0, retention={"count": 1})
+        with start_session("new"):
+            wait_until(lambda: pruned(tmp_path) == ["old1"])
+        handler.close()
+        assert "could not be removed: something unheard of" in capsys.readouterr().err
+
+    def test_lock_that_can_not_be_made(self, tmp_path):
+        """
+        Where nobody could remove anything, since the lock can't be opened, that is told.
+        """
+        make_sessions(tmp_path, "old1", "old2")
+        (tmp_path / ".locks" / "retention").mkdir()
+        handler = SessionHandler(tmp_path, linger=0, retention={"count": 1})
+        with start_session("new"):
+            wait_until(lambda: "retention" in str(handler.stats()["last_error"]))
+        handler.close()
+        assert pruned(tmp_path) == []
 
     def test_trash_on_the_same_disk(self, tmp_path, monkeypatch, capsys):
         """
@@ -315,3 +375,22 @@ class TestPruner:
         assert Pruner(str(tmp_path), Retention(days=1)).disk() is None
         disk = Pruner(str(tmp_path), Retention(keep_free=0.1)).disk()
         assert 0 < disk.free < disk.total
+
+
+def test_a_name_that_no_file_can_have(tmp_path):
+    """
+    A session whose metadata names such a file, half of a surrogate pair for example, hides none of the others.
+    """
+    handler = SessionHandler(tmp_path, linger=0)
+    for id in ("a", "b", "c"):
+        start_session(id, handler=handler).end()
+        handler.flush()
+        time.sleep(0.002)
+    handler.close()
+    path = tmp_path / "a" / "metadata.json"
+    path.write_text(
+        path.read_text().replace('"a/session.log"', '"a/\\ud800/session.log", "a/\\u0000", "a/session.log"')
+    )
+    assert "ud800" in path.read_text()
+    assert [info.id for info in list_sessions([tmp_path])] == ["a", "b", "c"]
+    assert [one.session.id for one in Pruner(str(tmp_path), Retention(count=1)).choose()] == ["a", "b"]
