@@ -90,8 +90,11 @@ class Pruner:
     def alone(self, timeout: float = 0.0) -> Iterator[bool]:
         """
         Be the only one who prunes this root; False if another process is at it.
+
+        Raises:
+            OSError: If nobody can, since nothing may be written there for example.
         """
-        with self._lock.hold(timeout) as locked:
+        with self._lock.claim(timeout) as locked:
             try:
                 yield locked
             finally:

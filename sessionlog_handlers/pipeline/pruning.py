@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import structs
 
-from sessionlog_handlers.pipeline.files import read_json
+from sessionlog_handlers.pipeline.files import load_json, read_json
 from sessionlog_handlers.pipeline.layout import PRUNING_DIRECTORY
 
 LEAVING = "leaving.json"  # the record while files are moved out; the session's metadata is moved last
@@ -113,11 +113,14 @@ def encode_record(record: RemovalRecord) -> bytes:
     return json.dumps(structs.asdict(record)).encode()
 
 
-def read_record(path: str) -> RemovalRecord | None:
+def load_record(path: str) -> RemovalRecord | None:
     """
     A removal's record; None if it is not there or was not written to its end.
+
+    Raises:
+        OSError: If it is there and can't be read now.
     """
-    return read_json(path, RemovalRecord)
+    return load_json(path, RemovalRecord)
 
 
 def records_of(root: str, name: str, *, flat: bool) -> Iterator[RemovalRecord]:
@@ -126,6 +129,6 @@ def records_of(root: str, name: str, *, flat: bool) -> Iterator[RemovalRecord]:
     """
     for place in places_of_removals(root):
         if os.path.basename(place)[: -DIGITS - 1] == name:
-            record = read_record(os.path.join(place, LEAVING))
+            record = read_json(os.path.join(place, LEAVING), RemovalRecord)
             if record is not None and (record.name, record.flat) == (name, flat):
                 yield record

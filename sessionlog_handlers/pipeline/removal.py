@@ -35,7 +35,7 @@ from sessionlog_handlers.pipeline.files import make_directory, open_for_append, 
 from sessionlog_handlers.pipeline.hooks import HookError, run_hook
 from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
-from sessionlog_handlers.pipeline.metadata import read_metadata
+from sessionlog_handlers.pipeline.metadata import load_metadata, read_metadata
 from sessionlog_handlers.pipeline.moving import files_below, move_back, move_tree, sync_path
 from sessionlog_handlers.pipeline.places import METADATA_NAMES, SessionInfo, is_place_of
 from sessionlog_handlers.pipeline.pruning import (
@@ -45,7 +45,7 @@ from sessionlog_handlers.pipeline.pruning import (
     RemovalRecord,
     encode_record,
     identity_of,
-    read_record,
+    load_record,
 )
 from sessionlog_handlers.pipeline.retention import Chosen
 from sessionlog_handlers.pipeline.tombstones import has_tombstone, write_tombstone
@@ -209,7 +209,7 @@ class Remover:
     def _own(self, place: str) -> Iterator[bool]:
         """Be the one who is at work on a removal; False if somebody else is. A killed process is nobody."""
         lock = FileLock(os.path.join(place, _OWNER), keep_open=False)
-        with lock.hold(0.0) as owned:
+        with lock.claim() as owned:
             self._owned = lock if owned else None
             try:
                 yield owned
@@ -224,14 +224,15 @@ class Remover:
             make_directory(place)
         except FileNotFoundError:  # another removal has just taken the directory above away
             make_directory(place)
-        with self._own(place) as owned:
-            if not owned:
-                raise RemovalError(f"session {record.session!r} stays: somebody else is at work in {place}")
+        with ExitStack() as stack:
             try:
+                if not stack.enter_context(self._own(place)):
+                    raise RemovalError(f"session {record.session!r} stays: somebody else is at work in {place}")
                 make_directory(os.path.join(place, _FILES))
                 _write_durably(os.path.join(place, LEAVING), encode_record(record))
             except OSError:
-                self._discard(place)
+                with suppress(OSError):
+                    self._discard(place)
                 raise
             yield place
 
@@ -293,7 +294,7 @@ class Remover:
         and the renames, the session may have been begun again, or somebody else's file be in its directory.
         """
         path = os.path.join(files, record.metadata_file)
-        metadata = read_metadata(path) if identity_of(path) == record.metadata else None
+        metadata = load_metadata(path) if identity_of(path) == record.metadata else None
         if metadata is None or metadata.pinned or is_written(self._root, metadata):
             return None
         taken = find_belongings(files, record.metadata_file, metadata.files)
@@ -313,7 +314,7 @@ class Remover:
     def _belongings_now(self, record: RemovalRecord) -> Belongings | None:
         """What the session has, looked at under its lock; None if it goes on, is pinned, or is gone."""
         path = os.path.join(self._root, record.metadata_file)
-        metadata = read_metadata(path) if identity_of(path) == record.metadata else None
+        metadata = load_metadata(path) if identity_of(path) == record.metadata else None
         if metadata is None or metadata.pinned or is_written(self._root, metadata):
             return None
         return find_belongings(self._root, record.metadata_file, metadata.files, self._listings)
@@ -321,9 +322,11 @@ class Remover:
     def _complete(self, place: str, record: RemovalRecord, *, again: bool = False) -> None:
         """What is left to do once the session is out of sight. *again*: somebody may have begun with it before."""
         files = os.path.join(place, _FILES)
-        if record.trash is not None:
+        if not os.path.lexists(files):
+            pass  # done before; the trash may have been emptied since
+        elif record.trash is not None:
             move_tree(files, record.trash)
-        elif os.path.lexists(files):
+        else:
             shutil.rmtree(files)
         if not again or not has_tombstone(self._root, record.removal):
             write_tombstone(self._root, record, time.time())
@@ -342,9 +345,9 @@ class Remover:
     # -- what was cut short ------------------------------------------------------------------------------------------
 
     def _finish(self, place: str) -> RemovalRecord | None:
-        record = read_record(os.path.join(place, GONE))
+        record = load_record(os.path.join(place, GONE))
         if record is None:
-            record = read_record(os.path.join(place, LEAVING))
+            record = load_record(os.path.join(place, LEAVING))
             if record is not None and not self._move_out(place, record, None):
                 record = None
         if record is None:

@@ -152,6 +152,16 @@ class TestPrune:
         sessionlog("prune", "--dir", root, "--keep", "2", "--yes")
         assert not (root / ".pruning").exists()
 
+    def test_lock_that_can_not_be_made(self, sessionlog, root):
+        """
+        Where nobody could remove anything, the command says why, and does not blame another process.
+        """
+        (root / ".locks" / "retention").mkdir()
+        outcome = sessionlog("prune", "--dir", root, "--keep", "2", "--yes")
+        assert outcome.code == 1
+        assert outcome.err == f"sessionlog: {root}/.locks/retention: Is a directory\n"
+        assert names(root) == ["s1", "s2", "s3"]
+
     def test_somebody_else_is_at_it(self, sessionlog, root, monkeypatch):
         """
         While an app removes sessions of the root, the command says so.

@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -726,6 +728,59 @@ class TestKilled:
             assert Remover(str(tmp_path)).finish(str(place)) is None
             assert not (tmp_path / ".pruning").exists()
         assert find(tmp_path) == info
+
+    def test_record_that_can_not_be_read_now(self, tmp_path, monkeypatch):
+        """
+        A process short of descriptors takes neither a removal's record nor its files for missing: it fails, and a
+        later run finishes.
+        """
+        info = make_session(tmp_path / "logs")
+        before = tree(tmp_path / "logs")
+        trash = tmp_path / "trash"
+        trash.write_text("in the way")
+        remover = Remover(str(tmp_path / "logs"), trash=trash)
+        with pytest.raises(OSError, match="a directory is needed"):
+            remover.remove(chosen(info))
+        trash.unlink()
+        (place,) = places_of_removals(str(tmp_path / "logs"))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        held = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, limits[1]))
+            with suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            for _ in range(2):
+                with pytest.raises(OSError, match="Too many open files"):
+                    remover.finish(place)
+                os.close(held.pop())
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        record = remover.finish(place)
+        assert tree(Path(record.trash)) == before
+        assert len(tombstones(tmp_path / "logs")) == 1
+
+    def test_trash_emptied_before_the_line(self, tmp_path, monkeypatch):
+        """
+        If a removal was killed before its line was written and the trash was emptied then, the line is written.
+        """
+        info = make_session(tmp_path / "logs")
+        remover = Remover(str(tmp_path / "logs"), trash=tmp_path / "trash")
+
+        def killed(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(removal, "write_tombstone", killed)
+            with pytest.raises(KeyboardInterrupt):
+                remover.remove(chosen(info))
+        shutil.rmtree(tmp_path / "trash")
+        (place,) = places_of_removals(str(tmp_path / "logs"))
+        assert remover.finish(place).session == "abc"
+        assert [line["session"] for line in tombstones(tmp_path / "logs")] == ["abc"]
+        assert not (tmp_path / "logs" / ".pruning").exists()
 
     def test_line_was_written_already(self, tmp_path, monkeypatch):
         """
