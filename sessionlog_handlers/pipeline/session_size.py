@@ -18,12 +18,12 @@ from sessionlog_handlers.pipeline.routes import SHED_LAST
 from sessionlog_handlers.pipeline.session_lines import OWN
 
 HEAD_BYTES = 80  # of a line, at least, beside what its entry holds: time, level, session, event, number
-LOOK_AGAIN = 5.0  # seconds between two looks at the files of a session that is full: old ones may have been compressed
+LOOK_AGAIN = 5.0  # seconds between two looks at the files: old ones may have been compressed, others write too
 
 
 class SessionSize:
     """
-    The size of one session: appended bytes are counted, and the files looked at only where that is not enough.
+    The size of one session: the bytes that this process appends are counted, and the files looked at now and then.
 
     Args:
         backup_count: How many old files a log has.
@@ -54,7 +54,7 @@ class SessionSize:
         lines, starts, ends and audited rare events.
         """
         now = time.monotonic()
-        if self._held < 0 or (self._held >= most and now - self._looked > LOOK_AGAIN):
+        if self._held < 0 or now - self._looked > LOOK_AGAIN:
             self._held, self._looked = self._look(paths), now
         kept, held = [], self._held
         for entry in entries:

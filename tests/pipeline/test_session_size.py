@@ -123,6 +123,23 @@ class TestLimit:
             assert dropped(handler) == before
         handler.close()
 
+    def test_what_others_write(self, tmp_path, monkeypatch):
+        """
+        What another process writes to the session counts too, soon after.
+        """
+        monkeypatch.setattr(session_size, "LOOK_AGAIN", 0.0)
+        handler = SessionHandler(tmp_path, linger=0, session_level="full", retention={"session_bytes": "10 KB"})
+        with start_session("abc") as session:
+            session.event("resize", number=1)
+            handler.flush()
+            assert dropped(handler) == 0
+            with open(tmp_path / "abc" / "session.log", "ab") as log:
+                log.write(b"x" * 10 * KIB + b"\n")
+            session.event("resize", number=2)
+            handler.flush()
+            assert dropped(handler) == 1
+        handler.close()
+
     @pytest.mark.parametrize("options", [{}, {"retention": "7d"}])
     def test_off(self, tmp_path, options):
         """
