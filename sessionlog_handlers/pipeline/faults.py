@@ -27,6 +27,7 @@ _NAME = re.compile(rf"{re.escape(FAULTS_FILE)}(\.[0-9]+)?")
 _lock = threading.RLock()
 _wanted = False
 _descriptor = -1
+_identity = (0, 0)  # device and inode of what was opened: the app may close a descriptor, and have its number again
 _path = ""
 _pid = 0  # who opened it: a forked child still has its parent's
 _was_enabled = False
@@ -145,7 +146,7 @@ def _provide(directory: str, lease: str) -> None:
     """See to it that this process has a file, and that it is called as the process is known by."""
     global _path
     path = os.path.join(directory, lease)
-    if _descriptor < 0 or _pid != os.getpid():
+    if _pid != os.getpid() or not _is_open():
         _open(directory, path)
     elif _path != path and os.path.dirname(_path) == directory:
         os.rename(_path, path)  # the lease was given back and taken again
@@ -158,7 +159,7 @@ def _open(directory: str, path: str) -> None:
 
     It is locked before it gets its name: one without a lock is a dead process's.
     """
-    global _descriptor, _path, _pid, _was_enabled
+    global _descriptor, _identity, _path, _pid, _was_enabled
     make_directory(directory)
     _sweep(directory)
     temporary = os.path.join(directory, f".{uuid.uuid4().hex}.tmp")
@@ -170,27 +171,36 @@ def _open(directory: str, path: str) -> None:
         if _descriptor < 0:
             _was_enabled = faulthandler.is_enabled()
         faulthandler.enable(descriptor, all_threads=True)
+        status = os.fstat(descriptor)
     except BaseException:
         os.close(descriptor)
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    inherited, _descriptor, _path, _pid = _descriptor, descriptor, path, os.getpid()
-    if inherited >= 0:
-        os.close(inherited)
+    if _is_open():  # inherited
+        os.close(_descriptor)
+    _descriptor, _identity, _path, _pid = descriptor, (status.st_dev, status.st_ino), path, os.getpid()
+
+
+def _is_open() -> bool:
+    """Whether the descriptor is still that of the file: a daemon closes all that it inherits, and opens its own."""
+    with suppress(OSError):
+        status = os.fstat(_descriptor)
+        return (status.st_dev, status.st_ino) == _identity
+    return False
 
 
 def _close() -> None:
     global _descriptor
-    if _pid == os.getpid() and not os.fstat(_descriptor).st_size:
-        with suppress(OSError):
+    with suppress(OSError):
+        if _pid == os.getpid() and not os.stat(_path, follow_symlinks=False).st_size:
             os.unlink(_path)
-    os.close(_descriptor)
+    if _is_open():
+        os.close(_descriptor)
     _descriptor = -1
 
 
 def _link(paths: SessionPaths) -> str:
-    own = os.fstat(_descriptor)
     first = f"{paths.directory}/{FAULTS_FILE}"
     if first in paths.files():
         return ""  # a log of the session's own, which may have old files by the other names
@@ -200,7 +210,7 @@ def _link(paths: SessionPaths) -> str:
             os.link(_path, target, follow_symlinks=False)
         except FileExistsError:
             found = os.lstat(target)
-            if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+            if (found.st_dev, found.st_ino) != _identity:
                 continue
         return target
     return ""

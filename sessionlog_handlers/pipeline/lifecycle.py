@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sessionlog_handlers.exceptions import HandlerNotFoundError
 from sessionlog_handlers.pipeline.reasons import ends_by_signal, exit_reason, forget_reasons
+from sessionlog_handlers.pipeline.report import Reporter
 from sessionlog_handlers.pipeline.signals import (
     current_handler,
     give_default_back,
@@ -294,7 +295,11 @@ def when_changed(call: Callable[[], None]) -> None:
 
 def _call_at_end() -> None:
     while _at_end:
-        _at_end.pop()()
+        call = _at_end.pop()
+        try:
+            call()
+        except Exception as error:  # the calls that come after it count as much
+            Reporter().report("at_end", f"something at the end of the process failed: {error!r}")
 
 
 def at_exit() -> None:

@@ -103,6 +103,25 @@ sessions[1].event("completion")
         assert [*found] == ["one/faults.txt.1"]
         assert found["one/faults.txt.1"] > 0
 
+    def test_descriptor_that_is_anothers_by_now(self, tmp_path):
+        """
+        A forked child that closes all it inherited and opens files of its own keeps them when it begins to log.
+        """
+        body = """
+if not os.fork():
+    os.closerange(3, 256)
+    own = [os.open(f"{sys.argv[1]}/own", os.O_RDWR | os.O_CREAT) for _ in range(32)]
+    sessions[0].event("completion")
+    sessions[0].flush()
+    print(sum(os.path.samestat(os.fstat(descriptor), os.stat(f"{sys.argv[1]}/own")) for descriptor in own), flush=True)
+    dies_in_here()
+os.wait()
+"""
+        done = run(tmp_path, body, options=", linger=0")
+        assert done.stdout == "32\n"
+        assert (tmp_path / "own").read_bytes() == b""
+        assert "dies_in_here" in (tmp_path / "one" / "faults.txt.1").read_text()
+
     def test_no_log_by_mistake(self, tmp_path):
         """
         Readers take it for no log of the session.
@@ -119,6 +138,24 @@ class TestNoCrash:
         A process that ends as it should leaves no empty file behind.
         """
         run(tmp_path, "print(*sorted(os.listdir(f'{sys.argv[1]}/one')))", check=True)
+        assert faults_in(tmp_path) == {}
+        assert left_in(tmp_path) == []
+
+    @pytest.mark.parametrize("reopened", [False, True])
+    def test_descriptor_that_somebody_closed(self, tmp_path, reopened):
+        """
+        A process whose descriptors somebody has closed ends in silence, puts all back, and leaves the app's own alone.
+        """
+        body = f"""
+import signal
+from sessionlog_handlers.pipeline import faults, lifecycle, signals
+os.close(faults._descriptor)
+own = os.open(os.devnull, os.O_RDONLY) if {reopened} else -1
+lifecycle.close_all()
+print(signal.signal is signals.set_handler, own == -1 or os.fstat(own) is not None)
+"""
+        done = run(tmp_path, body, options=", capture_signals=True", check=True)
+        assert (done.stdout, done.stderr) == ("True True\n", "")
         assert faults_in(tmp_path) == {}
         assert left_in(tmp_path) == []
 

@@ -171,6 +171,20 @@ def _end(directory) -> dict[str, object]:
     return lines[-1]["data"]
 
 
+class TestAtEnd:
+    def test_failure_keeps_no_other_from_its_turn(self, capsys):
+        """
+        What fails at the end of the process is told, and the other calls are made.
+        """
+        seen = []
+        lifecycle.at_end(lambda: seen.append("first"))
+        lifecycle.at_end(lambda: 1 / 0)
+        lifecycle.at_end(lambda: seen.append("last"))
+        lifecycle.close_all()
+        assert seen == ["last", "first"]
+        assert capsys.readouterr().err.count("ZeroDivisionError") == 1
+
+
 class TestExit:
     @pytest.mark.parametrize(
         ("ending", "code", "reason"),
