@@ -106,7 +106,8 @@ def _attach_to_process(process: Any) -> None:
     begin = process.BaseProcess._bootstrap
 
     def bootstrap(self: Any, *args: Any, **others: Any) -> Any:
-        _watch_run(self)
+        with suppress(Exception):  # a class of the app's may refuse to be watched
+            _watch_run(self)
         return begin(self, *args, **others)
 
     process.BaseProcess._bootstrap = bootstrap
@@ -127,9 +128,17 @@ def _begin_child(_: object) -> None:
 
 def _watch_run(process: Any) -> None:
     """Learn of what ends a child: it prints that by itself, and calls no hook."""
+    own = vars(process)
+    before = own.get("run")
     run = process.run
 
+    def put_back() -> None:
+        own.pop("run", None)
+        if before is not None:
+            own["run"] = before
+
     def watched() -> None:
+        put_back()  # the instance may be pickled from now on, by a child that starts one of its own
         try:
             run()
         except BaseException as error:
@@ -137,7 +146,9 @@ def _watch_run(process: Any) -> None:
             unhandled.tell_current(error, "process", context.current(), process=process.name)
             raise
 
-    process.run = watched
+    own["run"] = watched
+    if process.run is not watched:  # a property
+        put_back()
 
 
 # -- in the parent ---------------------------------------------------------------------------------------------------

@@ -152,6 +152,47 @@ class TestEachWayToStart:
         assert lines[-1]["data"]["reason"] == "exception ValueError"
         assert lines_of(tmp_path, "code")[-1]["data"]["reason"] == "exit 3"
 
+    def test_child_starts_one_by_its_own_method(self, tmp_path):
+        """
+        A child that spawns a process with a method of its own is pickled as ever, and one that is not to be changed runs.
+        """
+        body = """
+            spawn = multiprocessing.get_context("spawn")
+
+            class Parent(spawn.Process):
+                def work(self):
+                    print("grandchild", flush=True)
+
+                def run(self):
+                    assert "run" not in vars(self)
+                    child = spawn.Process(target=self.work)
+                    child.start()
+                    child.join()
+
+            class Fixed(multiprocessing.get_context("fork").Process):
+                def __setattr__(self, name, value):
+                    if name == "run":
+                        raise AttributeError(name)
+                    super().__setattr__(name, value)
+
+                def run(self):
+                    print("fixed", flush=True)
+
+            class Computed(Fixed):
+                @property
+                def run(self):
+                    return lambda: print("computed", "run" in vars(self), flush=True)
+
+            if __name__ == "__main__":
+                handler_at(sys.argv[1])
+                for kind in (Parent, Fixed, Computed):
+                    child = kind()
+                    child.start()
+                    child.join()
+        """
+        done = run(tmp_path, body)
+        assert (done.stdout, done.stderr) == ("grandchild\nfixed\ncomputed False\n", "")
+
     @pytest.mark.parametrize("method", METHODS)
     def test_killed_child(self, tmp_path, method):
         """
