@@ -94,10 +94,11 @@ def give_default_back() -> None:
         signal.signal = set_handler
 
 
-def _set_unless_default(number: int, handler: Any) -> Any:
-    """As `signal.signal`, but for the default of what is kept."""
-    kept = _kept.get(number) if handler == signal.SIG_DFL else None
-    return set_handler(number, kept or handler)
+def _set_unless_default(signalnum: int, handler: Any) -> Any:
+    """As `signal.signal`, with its parameters' names, but for the default of what is kept."""
+    is_default = isinstance(handler, int) and handler == signal.SIG_DFL  # an app's own object is not to be compared
+    kept = _kept.get(signalnum) if is_default else None
+    return set_handler(signalnum, kept or handler)
 
 
 def _on_signal(number: int, frame: Any) -> None:

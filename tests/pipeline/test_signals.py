@@ -12,8 +12,10 @@ import pytest
 from sessionlog_handlers.pipeline.signals import (
     current_handler,
     give_back,
+    give_default_back,
     install_handler,
     is_redirected,
+    keep_before_default,
     redirect,
 )
 
@@ -105,3 +107,50 @@ class TestBelow:
         install_handler(NUMBER, lambda *_: calls.append("plain"))
         os.kill(os.getpid(), NUMBER)
         assert calls == ["plain"]
+
+
+class TestBeforeDefault:
+    @pytest.fixture
+    def kept(self, calls):
+        """What comes before the default."""
+
+        def kept(number, frame):
+            calls.append("kept")
+
+        keep_before_default(NUMBER, kept)
+        yield kept
+        give_default_back()
+
+    @pytest.mark.parametrize("default", [signal.SIG_DFL, 0])
+    def test_default(self, calls, kept, default):
+        """
+        Whoever gives the signal its default back, by name or not, has what is kept before it, and finds that there.
+        """
+        own = signal.getsignal(NUMBER)
+        assert signal.signal(signalnum=NUMBER, handler=default) is own
+        assert signal.getsignal(NUMBER) is kept
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["kept"]
+
+    def test_others_are_set_as_ever(self, calls, kept):
+        """
+        A handler of the app's is installed as it is, and compared with nothing; after it is over, so is the default.
+        """
+
+        class Own:
+            __hash__ = object.__hash__
+
+            def __eq__(self, other):
+                return True
+
+            def __call__(self, number, frame):
+                calls.append("object")
+
+        own = Own()
+        signal.signal(NUMBER, own)
+        assert signal.getsignal(NUMBER) is own
+        os.kill(os.getpid(), NUMBER)
+        assert calls == ["object"]
+        give_default_back()
+        signal.signal(NUMBER, signal.SIG_DFL)
+        assert signal.getsignal(NUMBER) is signal.SIG_DFL
