@@ -172,7 +172,10 @@ def _renew_lock() -> None:
 
 
 def _watch_loops(module: ModuleType) -> None:
-    _place(module.BaseEventLoop, "call_exception_handler", _see_loop)
+    def see(loop: Any, context: dict[str, Any]) -> None:  # the parameters' names are asyncio's
+        _see_loop(context)
+
+    _place(module.BaseEventLoop, "call_exception_handler", see)
 
 
 def _place(owner: Any, name: str, see: Callable[..., None]) -> None:
@@ -181,18 +184,18 @@ def _place(owner: Any, name: str, see: Callable[..., None]) -> None:
     if getattr(before, _OURS, False):
         return
 
-    def hook(*args: Any) -> Any:
+    def hook(*args: Any, **named: Any) -> Any:
         try:
             if _active and not getattr(_busy, "now", False):
                 _busy.now = True
                 try:
-                    see(*args)
+                    see(*args, **named)
                 except Exception:
                     pass  # the hook before is called, whatever happens here
                 finally:
                     _busy.now = False
         finally:
-            result = before(*args)
+            result = before(*args, **named)
         return result
 
     setattr(hook, _OURS, True)
@@ -218,7 +221,7 @@ def _see_unraisable(args: sys.UnraisableHookArgs) -> None:
         tell_current(args.exc_value, "unraisable", context.current(), message=what)
 
 
-def _see_loop(loop: Any, happened: dict[str, Any]) -> None:
+def _see_loop(happened: dict[str, Any]) -> None:
     error = happened.get("exception")
     if error is None or is_ours():
         return

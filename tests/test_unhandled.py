@@ -283,6 +283,22 @@ class TestTasks:
         handler.close()
         assert [error["unhandled"] for error in errors_of(tmp_path)] == ["callback"]
 
+    def test_context_by_its_name(self, tmp_path, handler):
+        """
+        A loop's handler may be called with its parameter's name, with an exception and without.
+        """
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler(context={"message": "nothing"})
+            loop.call_exception_handler(context={"message": "something", "exception": ValueError("bad")})
+
+        with _quiet_asyncio(), start_session("s") as session:
+            set_default_session(session)
+            asyncio.run(main())
+        handler.close()
+        assert [error["message"] for error in errors_of(tmp_path)] == ["something"]
+
     def test_asyncio_that_is_loaded_later(self, tmp_path):
         """
         asyncio is not loaded by the handler, and its loops are watched when the app loads it.
