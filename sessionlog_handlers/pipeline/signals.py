@@ -82,7 +82,7 @@ def keep_before_default(number: int, handler: Callable[[int, Any], None]) -> Non
     """
     _kept[number] = handler
     if signal.signal is set_handler:
-        signal.signal = _set_unless_default  # type: ignore[assignment]  # a function of the same arguments
+        signal.signal = _set_unless_default
 
 
 def give_default_back() -> None:
