@@ -56,27 +56,38 @@ class _Finder:
             find = getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = find(name, path, target) if find is not None and finder is not self else None
             if spec is not None:
-                with suppress(Exception):  # a loader that can't be changed: then nobody is told
-                    _tell_when_done(name, spec)
+                if hasattr(spec.loader, "exec_module"):  # else it is a namespace, or the loader is of an older kind
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # as good as one
                 return spec
         return None
 
 
-def _tell_when_done(name: str, spec: ModuleSpec) -> None:
-    loader: Any = spec.loader
-    load = loader.exec_module
+class _Loader:
+    """
+    Stands in a module's specification for the loader until the module is loaded.
 
-    def exec_module(module: ModuleType) -> None:
-        with suppress(AttributeError):
-            del loader.exec_module
-        load(module)
+    The loader itself stays as it is: all modules of an archive have one, and all frozen ones a class.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load the module, with everything as it would be without us, and tell."""
+        module.__loader__ = self._loader
+        name = module.__name__
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+            name = module.__spec__.name
+        self._loader.exec_module(module)
         call = _waiting.get(name)
         never_mind(name)
         if call is not None:
             with suppress(Exception):  # loading the module must not fail for our sake
                 call(module)
-
-    loader.exec_module = exec_module
 
 
 _finder: Any = _Finder()

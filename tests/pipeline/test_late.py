@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
+import zipfile
+
+from importlib.machinery import FrozenImporter, SourceFileLoader
 
 import pytest
 
@@ -30,7 +33,38 @@ class TestWhenLoaded:
         importlib.reload(loaded)
         assert seen == [1]
         assert sys.meta_path == before
-        assert "exec_module" not in vars(loaded.__spec__.loader)
+        assert type(loaded.__loader__) is type(loaded.__spec__.loader) is SourceFileLoader
+
+    def test_loader_of_several_modules(self, tmp_path, monkeypatch):
+        """
+        The call comes for its own module, also if another one of the same archive is loaded after somebody looked for it.
+        """
+        with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+            archive.writestr("zipped_one.py", "value = 1\n")
+            archive.writestr("zipped_two.py", "value = 2\n")
+        monkeypatch.syspath_prepend(tmp_path / "some.zip")
+        seen = []
+        when_loaded("zipped_one", lambda loaded: seen.append(loaded.value))
+        assert importlib.util.find_spec("zipped_one").loader.get_source("zipped_one") == "value = 1\n"
+        for name in ("zipped_two", "zipped_one"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            importlib.import_module(name)
+            monkeypatch.delitem(sys.modules, name)
+        assert seen == [1]
+
+    def test_loader_that_is_a_class(self, monkeypatch):
+        """
+        A frozen module is told of, and the class that loads all of them stays as it was.
+        """
+        before = dict(vars(FrozenImporter))
+        seen = []
+        monkeypatch.delitem(sys.modules, "__hello__", raising=False)
+        when_loaded("__hello__", seen.append)
+        loaded = importlib.import_module("__hello__")
+        monkeypatch.delitem(sys.modules, "__hello__")
+        assert seen == [loaded]
+        assert loaded.__spec__.loader is FrozenImporter
+        assert dict(vars(FrozenImporter)) == before
 
     def test_loaded_already(self):
         """
