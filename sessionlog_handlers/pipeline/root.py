@@ -52,6 +52,7 @@ class SessionRoot(OpenSessions):
         self._closing = threading.RLock()
         self._live = False
         self._is_closing = False
+        self._stuck_at = -1  # the listener's moves when a fork waited for it in vain
         self._given_up = False  # at the end of the process: a disk that stands still is not waited for again
         self.keeper = Keeper(self._look, POLL_INTERVAL, self.reporter)
         self.syncer = Syncer(settings.sync_interval, self.reporter)
@@ -225,10 +226,14 @@ class SessionRoot(OpenSessions):
     def before_fork(self) -> None:
         """
         Let sessions that have just started take their place on the disk, so that it is not the child that begins them.
+
+        A disk that stands still is waited for once, and not again before the listener has moved.
         """
+        if self.listener.moves == self._stuck_at:
+            return
         known = (self.router.files_of(channel) for channel in [*self.sessions.values()])
-        if any(files is None or not files.claimed for files in known):
-            self.flush(FORK_TIMEOUT)
+        if any(files is None or not files.claimed for files in known) and not self.flush(FORK_TIMEOUT):
+            self._stuck_at = self.listener.moves
 
     def after_fork_in_child(self) -> None:
         """
@@ -237,6 +242,7 @@ class SessionRoot(OpenSessions):
         self.lock = threading.RLock()
         self._closing = threading.RLock()
         self._live = self._is_closing = False
+        self._stuck_at = -1
         self.losses.reset()
         self.keeper.reset()
         if self.upkeep is not None:

@@ -15,6 +15,8 @@ from sessionlog_handlers import SessionHandler, SessionNotFoundError, start_sess
 from sessionlog_handlers.context import set_default_session
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.pipeline import threads as threads_module
+from sessionlog_handlers.pipeline.commands import CallCommand
+from sessionlog_handlers.pipeline.root import FORK_TIMEOUT
 
 
 @pytest.fixture
@@ -487,3 +489,26 @@ class TestOtherSettings:
         assert session.directory == place
         assert _events(tmp_path, place.name) == ["session_start", "level_change", "completion", "session_end"]
         assert [path.name for path in (tmp_path / "abc").iterdir()] == ["metadata.json"]
+
+
+class TestBeforeFork:
+    def test_disk_that_stands_still_is_waited_for_once(self, handler, tmp_path):
+        """
+        A fork waits for a listener that stands still once, not each time, and again as soon as that has moved.
+        """
+        root, moves_on = handler.root, threading.Event()
+        root.queue.put_always(CallCommand(lambda router: moves_on.wait(30)))
+        root.rouse()
+        start_session("one")
+        try:
+            begun = time.monotonic()
+            for _ in range(6):
+                root.before_fork()
+            assert time.monotonic() - begun < 4 * FORK_TIMEOUT
+        finally:
+            moves_on.set()
+        assert root.flush()
+        for number in range(20):
+            start_session(f"later-{number}")
+            root.before_fork()
+            assert _events(tmp_path, f"later-{number}") == ["session_start"]
