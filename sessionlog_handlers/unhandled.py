@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 LOOPS = "asyncio.base_events"  # where asyncio's event loops are
 MAX_TEXT = 200  # characters of what an unraisable exception was raised in
 
-_TOLD = "_sessionlog_told"  # what an exception carries: the sessions that have it
+MOST_TOLD = 8  # sessions that an exception carries: one that is kept and raised for ever must not grow
+
+_TOLD = "_sessionlog_told"  # what an exception carries: the sessions that have it, and whether it ended a thread there
 _OURS = "_sessionlog_hook"  # what a hook of ours carries
 _busy = threading.local()  # an exception that is raised while one is logged is not logged
 _lock = threading.RLock()  # while the hooks are placed, or given back
@@ -52,6 +54,8 @@ def tell(session: Session, error: BaseException, where: str, **data: Any) -> Non
     """
     Log an exception to a session whose handler wants that, and once only. Never raises.
 
+    One that has ended a thread, and ends a thread once more, was raised anew, and is logged anew.
+
     Args:
         session: The session.
 
@@ -65,11 +69,16 @@ def tell(session: Session, error: BaseException, where: str, **data: Any) -> Non
     if not session.root.settings.capture_errors or not is_error(error):
         return
     known = os.getpid(), session.number  # an exception may come from another process
-    told = getattr(error, _TOLD, ())
-    if known in told:
+    told: tuple[tuple[int, int, bool], ...] = getattr(error, _TOLD, ())
+    ended = {entry[2] for entry in told if entry[:2] == known}
+    is_end = where == "thread"
+    if ended and not is_end:
         return
     with suppress(Exception):  # a class of the app's may refuse other attributes
-        setattr(error, _TOLD, (*told, known))
+        others = [entry for entry in told if entry[:2] != known]
+        setattr(error, _TOLD, (*others[1 - MOST_TOLD :], (*known, is_end)))
+    if ended == {False}:
+        return
     with suppress(Exception):  # `AuditWriteError`: the app has an error already
         session.error(error, **data, unhandled=where)
 

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from contextlib import suppress
 
 import pytest
 from helpers import read_lines, run_python
@@ -224,6 +225,43 @@ class TestThreads:
         handler.close()
         assert events_of(tmp_path) == ["session_start", "session_end"]
         assert handler.stats()["unrouted"] == 1
+
+
+    def test_raised_anew(self, tmp_path, handler, monkeypatch):
+        """
+        One exception object that ends two threads is two lines; one that leaves a block and then ends its thread is one.
+        """
+        monkeypatch.setattr(threading, "excepthook", lambda args: None)
+        unhandled.capture()
+        kept = ValueError("always the same")
+
+        def work():
+            raise kept
+
+        def leave():
+            with start_session("block"):
+                raise ValueError("once")
+
+        session = start_session("s")
+        set_default_session(session)
+        for target in (work, work, leave):
+            _run_in_thread(target)
+        session.end()
+        handler.close()
+        assert [error["unhandled"] for error in errors_of(tmp_path)] == ["thread", "thread"]
+        assert [error["unhandled"] for error in errors_of(tmp_path, "block")] == ["block"]
+
+    def test_kept_for_ever(self, tmp_path, handler):
+        """
+        One exception object that is raised in many sessions is in each of them, and does not grow.
+        """
+        kept = ValueError("always the same")
+        for number in range(40):
+            with suppress(ValueError), start_session(f"s{number}"):
+                raise kept.with_traceback(None)
+        handler.close()
+        assert [len(errors_of(tmp_path, f"s{number}")) for number in range(40)] == [1] * 40
+        assert all(len(noted) <= unhandled.MOST_TOLD for noted in vars(kept).values())
 
 
 def _fail():
