@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sessionlog_handlers.exceptions import ConfigurationError
 from sessionlog_handlers.settings.files import parse_files, parse_format, parse_layout
@@ -40,6 +40,8 @@ from sessionlog_handlers.settings.values import (
     parse_whole,
     show,
 )
+
+T = TypeVar("T")
 
 WHEN = ("S", "M", "H", "D", "midnight", "W0", "W1", "W2", "W3", "W4", "W5", "W6")
 
@@ -127,6 +129,10 @@ def _later(name: str, parse: Callable[[Any], Any], type: str, doc: str) -> Key:
 
 def _or_none(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else parse(value)
+
+
+def _or_empty(parse: Callable[[Any], T], empty: T) -> Callable[[Any], T]:
+    return lambda value: empty if value is None else parse(value)
 
 
 def _parse_directory(value: object) -> Path:
@@ -350,10 +356,16 @@ RETENTION_KEYS = (
         _or_none(parse_retention),
         "duration, or mapping",
         None,
-        "Which ended sessions are kept: an age, or any of `days`, `count`, `total`, `keep_free`; "
-        "`session_bytes` is the size at which one session takes no more.",
+        "Which ended sessions are kept: an age (a bare number counts days), or any of `days`, `count`, "
+        "`total`, `keep_free`; `session_bytes` is the size at which one session takes no more.",
     ),
-    Key("pinned", parse_texts, "list of texts", [], "Ids, or patterns of them, of sessions that are never removed."),
+    Key(
+        "pinned",
+        _or_empty(parse_texts, ()),
+        "list of texts",
+        [],
+        "Ids, or patterns of them, of sessions that are never removed.",
+    ),
     Key("trash", _or_none(parse_path), "path", None, "Directory to which removed sessions are moved."),
     Key(
         "archive",
@@ -367,7 +379,7 @@ RETENTION_KEYS = (
 DISK_KEYS = (
     Key(
         "marks",
-        parse_marks,
+        _or_empty(parse_marks, {}),
         "mapping",
         {},
         "Free space of the disk at which an action begins: `warn`, `shed`, `suspend` to a size or `5%`.",

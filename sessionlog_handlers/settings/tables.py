@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ from sessionlog_handlers.settings.values import (
     parse_fields,
     parse_flag,
     parse_mapping,
+    parse_number,
     parse_share,
     parse_size,
     parse_size_or_share,
@@ -33,9 +35,11 @@ from sessionlog_handlers.settings.values import (
 )
 
 DAY = 86_400.0  # seconds
+MAX_DAYS = 36_500  # of an age; what is longer has a wrong unit
 MARKS = ("warn", "shed", "suspend")  # by the free space at which each begins, the largest first
 
 _BUILTIN = {event.name: event for event in BUILTIN_EVENTS}
+_MONTHS_OR_MINUTES = re.compile(r"\d\s*M(?![A-Za-z])")
 _EVENT_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]{1,128}")
 
 
@@ -171,7 +175,7 @@ def parse_retention(value: object) -> Retention:
     """
     Read which ended sessions are kept: an age alone (``7d``), or any of days, count, total, keep_free, session_bytes.
     """
-    if isinstance(value, str):
+    if isinstance(value, str | int | float | timedelta) and not isinstance(value, bool):
         return Retention(days=_parse_days(value))
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{show(value)} does not say what to keep; write 7d or {{days: 7, total: 1 GB}}")
@@ -179,19 +183,33 @@ def parse_retention(value: object) -> Retention:
 
 
 def _parse_days(value: object) -> float:
-    if isinstance(value, str) and not value.strip().isdecimal():
-        days = parse_duration(value) / DAY
-    else:
-        days = float(parse_whole(value, most=36_500)) if not isinstance(value, float) else parse_duration(value)
-    if days <= 0:
-        raise ConfigurationError(f"{show(value)} would keep nothing; give an age above 0, or leave it out to keep all")
+    """An age in days, which is also what a bare number counts."""
+    if isinstance(value, str) and _MONTHS_OR_MINUTES.search(value):
+        raise ConfigurationError(f"{show(value)} may mean months or minutes; write days, such as 30d, or 30min")
+    try:
+        days = parse_number(value)
+        days = parse_duration(value) / DAY if days is None else days
+    except ConfigurationError:
+        days = -1.0
+    if not 0 < days <= MAX_DAYS:
+        raise ConfigurationError(
+            f"{show(value)} is not an age to keep sessions for; write days, or a number with a unit, "
+            f"such as 7, '12h' or '7d', above 0 and up to {MAX_DAYS} days; leave it out to keep all"
+        )
     return days
+
+
+def _parse_total(value: object) -> int:
+    size = parse_size(value)
+    if not size:
+        raise ConfigurationError(f"{show(value)} would keep nothing; the least is 1 byte, or leave it out to keep all")
+    return size
 
 
 _RETENTION_FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "days": _parse_days,
     "count": partial(parse_whole, least=1),
-    "total": parse_size,
+    "total": _parse_total,
     "keep_free": parse_size_or_share,
     "session_bytes": parse_size,
 }
@@ -214,12 +232,17 @@ def parse_flood(value: object) -> Flood:
     """
     Read the rate above which lines of one session and event are only counted: ``{rate: 1000, per: 1s}``.
     """
-    flood = parse_fields(value, {"rate": partial(parse_whole, least=1), "per": parse_duration}, "flood")
+    flood = parse_fields(value, {"rate": partial(parse_whole, least=1), "per": _parse_per}, "flood")
     if "rate" not in flood:
         raise ConfigurationError("rate is missing: how many lines of one event a session may have")
-    if flood.setdefault("per", 1.0) <= 0:
-        raise ConfigurationError("must be above 0", "per")
     return Flood(**flood)
+
+
+def _parse_per(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds <= 0:
+        raise ConfigurationError(f"{show(value)} is no time to count lines in; write one above 0, such as '1s'")
+    return seconds
 
 
 def parse_hook(value: object) -> Hook:
@@ -230,8 +253,8 @@ def parse_hook(value: object) -> Hook:
         return value
     try:
         words = tuple(shlex.split(value)) if isinstance(value, str) else parse_texts(value)
-    except ValueError:
-        words = ()
+    except ValueError as error:
+        raise ConfigurationError(f"{show(value)} can't be split into words: {error}") from None
     if not words:
         raise ConfigurationError(f"{show(value)} can't be called; write a command, or ext://package.function")
     return words

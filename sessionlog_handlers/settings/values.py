@@ -374,11 +374,33 @@ def parse_share(value: object) -> float:
 
 def parse_size_or_share(value: object) -> int | float:
     """
-    Read a size in bytes (an int), or a share of the disk in percent (a float from 0 to 1).
+    Read a size in bytes (an int), or a share of the disk (a float from 0 to 1): in percent, or with a decimal point.
     """
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return parse_share(value)
-    return parse_size(value)
+    try:
+        if _is_share(value):
+            return parse_share(value)
+        return parse_size(value)
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"{show(value)} is neither a size nor a share of the disk; write bytes or a number with a unit, such as "
+            "'5 MB', or a share up to 1 such as '5%' or 0.05"
+        ) from None
+
+
+def _is_share(value: object) -> bool:
+    if isinstance(value, str):
+        text = value.strip()
+        return text.endswith("%") or ("." in text and (number := parse_number(text)) is not None and number <= 1)
+    return isinstance(value, float) and value <= 1
+
+
+def parse_number(value: object) -> float | None:
+    """
+    A number without a unit, also as text; None for anything else.
+    """
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value.strip()) else None
+    return float(value) if _is_number(value) else None
 
 
 def _percent_of(text: str) -> float | None:

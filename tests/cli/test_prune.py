@@ -14,6 +14,9 @@ from helpers import child_environment, read_lines, run_python
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.cli import prune
 from sessionlog_handlers.pipeline.locks import FileLock
+from sessionlog_handlers.reading.pruned import configured_rules
+from sessionlog_handlers.reading.sessions import list_sessions
+from sessionlog_handlers.settings.tables import parse_retention
 
 
 @pytest.fixture
@@ -103,7 +106,30 @@ class TestPrune:
         assert names(root) == left
 
     @pytest.mark.parametrize(
-        "words", ["--older-than soon", "--older-than 0", "--keep 0", "--total much", "--keep-free 120%"]
+        "rule", [{"keep_free": "100%"}, {"keep_free": 1.0}, {"keep_free": 0.9999999, "days": 1 / 3}, {"total": 1}]
+    )
+    def test_rules_of_the_app(self, sessionlog, tmp_path, rule):
+        """
+        Rules that an app was configured with are read back from the metadata as they were.
+        """
+        make(tmp_path)
+        handler = SessionHandler(tmp_path, retention=rule)  # too short-lived to remove anything by itself
+        start_session("s4", handler=handler).end()
+        handler.close()
+        assert configured_rules(list_sessions([tmp_path])).retention == parse_retention(rule)
+        assert sessionlog("prune", "--dir", tmp_path, "--dry-run").code == 0
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--older-than soon",
+            "--older-than 0",
+            "--older-than 1M",
+            "--keep 0",
+            "--total 0",
+            "--total much",
+            "--keep-free 120%",
+        ],
     )
     def test_wrong_value(self, sessionlog, root, words):
         """

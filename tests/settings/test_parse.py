@@ -664,14 +664,90 @@ class TestRetentionAndDisk:
 
     def test_retention_shows_both_ways(self):
         """
-        A bare number has no unit; both ways to write an age are shown.
+        What is no age and no mapping is told with both ways to write one.
         """
-        assert complaint(retention=7).endswith("7 does not say what to keep; write 7d or {days: 7, total: 1 GB}")
+        assert complaint(retention=[7]).endswith("[7] does not say what to keep; write 7d or {days: 7, total: 1 GB}")
+
+    @pytest.mark.parametrize("number", [7, 7.0, "7", "7.0", " 7.00 "])
+    def test_a_bare_age_is_days(self, number):
+        """
+        A number without a unit counts days, however it is written and with or without decimals.
+        """
+        assert read(retention=number).retention == read(retention={"days": number}).retention == Retention(days=7.0)
+        assert read(retention="1.5").retention == read(retention={"days": "1.5"}).retention == Retention(days=1.5)
+
+    @pytest.mark.parametrize("age", ["1M", "6 M", "1h 30M"])
+    def test_months_or_minutes(self, age):
+        """
+        An age in M is refused: elsewhere it is minutes, and here months are as likely to be meant.
+        """
+        assert complaint(retention=age).endswith("may mean months or minutes; write days, such as 30d, or 30min")
+
+    @pytest.mark.parametrize("age", [0, -3, "0", "0s", "soon", True, 36_501, "6000w", float("nan")])
+    def test_no_age(self, age):
+        """
+        What can't be an age is told with all that can.
+        """
+        sentence = complaint(retention={"days": age})
+        assert sentence.endswith(
+            "is not an age to keep sessions for; write days, or a number with a unit, such as 7, '12h' or '7d', "
+            "above 0 and up to 36500 days; leave it out to keep all"
+        )
+
+    @pytest.mark.parametrize(
+        ("given", "bound"),
+        [
+            ("5%", 0.05),
+            (0.05, 0.05),
+            ("0.05", 0.05),
+            (1.0, 1.0),
+            ("100%", 1.0),
+            (0.0, 0.0),
+            (1, 1),
+            ("1", 1),
+            ("1.5 GB", 3 * 1024**3 // 2),
+            (5e9, 5_000_000_000),
+        ],
+    )
+    def test_sizes_and_shares(self, given, bound):
+        """
+        Up to 1, a number with a decimal point is a share of the disk; whole numbers and units are sizes.
+        """
+        read_bounds = (
+            read(retention={"keep_free": given}).retention.keep_free,
+            read(marks={"warn": given}).marks["warn"],
+        )
+        assert read_bounds == (bound, bound)
+        assert {type(one) for one in read_bounds} == {type(bound)}
+
+    @pytest.mark.parametrize("given", ["105%", 1.5, "1.5", "-5%", -0.5, "much", None])
+    def test_neither_size_nor_share(self, given):
+        """
+        A bound on the free space that is neither is told with both.
+        """
+        for sentence in (complaint(retention={"keep_free": given}), complaint(marks={"warn": given})):
+            assert sentence.endswith(
+                "is neither a size nor a share of the disk; write bytes or a number with a unit, such as '5 MB', "
+                "or a share up to 1 such as '5%' or 0.05"
+            )
+
+    @pytest.mark.parametrize("key", ["retention", "pinned", "trash", "archive", "marks", "on_mark", "flood"])
+    def test_nothing_is_the_default(self, key):
+        """
+        Null says the same as leaving the key out.
+        """
+        assert getattr(read(**{key: None}), key) == getattr(Settings(), key)
+
+    def test_a_quote_that_is_not_closed(self):
+        """
+        A command that can't be split into words is told with the reason.
+        """
+        assert complaint(archive="tar 'x").endswith("can't be split into words: No closing quotation")
 
     @pytest.mark.parametrize(
         ("options", "path"),
         [
-            ({"retention": 7}, "retention"),
+            ({"retention": {"total": 0}}, "retention.total"),
             ({"retention": {"days": True}}, "retention.days"),
             ({"retention": "soon"}, "retention"),
             ({"retention": {"dayz": 7}}, "retention.dayz"),
