@@ -71,6 +71,10 @@ class Upkeep:
         self._due: float | None = None  # when the next run is due, on the monotonic clock
         self._gap = GAP
         self._next_disk_look = 0.0
+        self._full_until = 0.0  # until when a full disk is put up with, since nothing could be removed
+        self._was_over = False  # whether a session ended since the last run began, so that one may be removed
+        self._will_look = False  # whether a look after a session's end is due
+        self._frees_disk = True  # as the last run saw it
 
     def stop(self, timeout: float) -> None:
         """
@@ -85,6 +89,7 @@ class Upkeep:
         self._keeper.reset()
         self._pruner.forget()
         self._due = None
+        self._will_look = False
         self.pruned = 0
 
     def start(self) -> None:
@@ -92,14 +97,25 @@ class Upkeep:
         The root came to life: run soon.
         """
         self._due = None  # what was due before may have been left out
+        self._will_look = False
         self._schedule(0.0)
 
     def session_over(self) -> None:
         """
-        A session is over: where their number or bytes matter, run soon.
+        A session is over: where their number or bytes matter, run soon; where the disk does, look at that.
         """
+        self._was_over = True
         if self._retention.count is not None or self._retention.total is not None:
             self._schedule(0.0)
+        elif self._retention.keep_free is not None and not self._will_look and self._is_on and self._is_live():
+            # Without a session that is open, nothing ticks.
+            self._will_look = True
+            self._keeper.submit(self._look_after_end, DISK_GAP)
+
+    def _look_after_end(self) -> None:
+        self._will_look = False
+        self._next_disk_look = 0.0
+        self.tick()
 
     def tick(self) -> None:
         """
@@ -108,11 +124,16 @@ class Upkeep:
         now = time.monotonic()
         if self._retention.keep_free is None or now < self._next_disk_look:
             return
+        if now < self._full_until and not (self._was_over and self._frees_disk):
+            return
         self._next_disk_look = now + DISK_GAP
-        disk = self._pruner.disk()
-        if disk is not None and disk.free < disk.floor(self._retention.keep_free):
+        if self._is_disk_full():
             self._gap = DISK_GAP
             self._schedule(0.0)
+
+    def _is_disk_full(self) -> bool:
+        disk, keep_free = self._pruner.disk(), self._retention.keep_free
+        return disk is not None and keep_free is not None and disk.free < disk.floor(keep_free)
 
     def _schedule(self, delay: float) -> None:
         if not self._is_on or not self._is_live():
@@ -132,10 +153,10 @@ class Upkeep:
         if age < self._gap:
             self._schedule(self._gap - age)
             return
-        removed = self._run()
-        if not removed:
-            # As long as there is nothing to remove, a disk that stays full is no reason to look at every session.
-            self._next_disk_look = time.monotonic() + GAP
+        self._was_over = False
+        # As long as there is nothing to remove, a disk that stays full is no reason to look at every session.
+        if not self._run() and self._is_disk_full():
+            self._full_until = time.monotonic() + GAP
         self._gap = GAP
         self._schedule(INTERVAL)
 
@@ -153,7 +174,8 @@ class Upkeep:
         with pruner.alone() as alone:
             if not alone:
                 return 0
-            if self._retention.keep_free is not None and not pruner.frees_disk:
+            self._frees_disk = self._retention.keep_free is None or pruner.frees_disk
+            if not self._frees_disk:
                 message = f"removing sessions of {self._directory} makes no room: their trash is on the same disk"
                 self._reporter.report(f"{FAILED} disk", message)
             for step in self._steps(pruner):

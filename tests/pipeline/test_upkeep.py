@@ -155,6 +155,46 @@ class TestByItself:
         handler.close()
         assert pruned(tmp_path) == []
 
+    def test_when_the_disk_fills_soon_after_a_run(self, tmp_path, monkeypatch):
+        """
+        A run that had nothing to remove, for whatever reason, puts none off that a full disk asks for; where sessions
+        ended since a run that could not help, the disk is looked at again.
+        """
+        monkeypatch.setattr(upkeep, "GAP", 60.0)
+        monkeypatch.setattr(upkeep, "DISK_GAP", 0.05)
+        room = Disk(1000, 10_000)
+        monkeypatch.setattr(Pruner, "disk", lambda self: room)
+        lock = tmp_path / ".locks" / "retention"
+        handler = SessionHandler(tmp_path, linger=0, retention={"keep_free": "5%"})
+        session, running = start_session("first", handler=handler), start_session("second", handler=handler)
+        wait_until(lock.exists)
+        session.end()
+        handler.flush()
+        room = Disk(499, 10_000)
+        wait_until(lambda: pruned(tmp_path) == ["first"])
+        room = Disk(400, 10_000)
+        before = lock.stat().st_mtime_ns
+        wait_until(lambda: lock.stat().st_mtime_ns != before)
+        running.end()
+        wait_until(lambda: pruned(tmp_path) == ["first", "second"])
+        handler.close()
+
+    def test_an_end_that_fills_the_disk(self, tmp_path, monkeypatch):
+        """
+        Where the last session that was open ends on a full disk, it goes as soon as with others beside it.
+        """
+        monkeypatch.setattr(upkeep, "GAP", 60.0)
+        monkeypatch.setattr(upkeep, "DISK_GAP", 0.05)
+        room = Disk(1000, 10_000)
+        monkeypatch.setattr(Pruner, "disk", lambda self: room)
+        handler = SessionHandler(tmp_path, linger=0, retention={"keep_free": "5%"})
+        session = start_session("only", handler=handler)
+        wait_until((tmp_path / ".locks" / "retention").exists)
+        room = Disk(499, 10_000)
+        session.end()
+        wait_until(lambda: pruned(tmp_path) == ["only"])
+        handler.close()
+
     def test_trash_on_the_same_disk(self, tmp_path, monkeypatch, capsys):
         """
         Where the trash is on the root's disk, moving sessions there would make no room: they stay, and that is told.
