@@ -226,7 +226,6 @@ class TestThreads:
         assert events_of(tmp_path) == ["session_start", "session_end"]
         assert handler.stats()["unrouted"] == 1
 
-
     def test_raised_anew(self, tmp_path, handler, monkeypatch):
         """
         One exception object that ends two threads is two lines; one that leaves a block and then ends its thread is one.

@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 import zipfile
-
 from importlib.machinery import FrozenImporter, SourceFileLoader
 
 import pytest
