@@ -228,7 +228,7 @@ class TestThreads:
 
     def test_raised_anew(self, tmp_path, handler, monkeypatch):
         """
-        One exception object that ends two threads is two lines; one that leaves a block and then ends its thread is one.
+        One exception object that ends two threads is two lines; one that leaves a block and ends its thread is one.
         """
         monkeypatch.setattr(threading, "excepthook", lambda args: None)
         unhandled.capture()

@@ -36,7 +36,7 @@ class TestWhenLoaded:
 
     def test_loader_of_several_modules(self, tmp_path, monkeypatch):
         """
-        The call comes for its own module, also if another one of the same archive is loaded after somebody looked for it.
+        The call comes for its own module, also if another one of the same archive is loaded in between.
         """
         with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
             archive.writestr("zipped_one.py", "value = 1\n")

@@ -154,7 +154,7 @@ class TestEachWayToStart:
 
     def test_child_starts_one_by_its_own_method(self, tmp_path):
         """
-        A child that spawns a process with a method of its own is pickled as ever, and one that is not to be changed runs.
+        A child that spawns a process with a method of its own is pickled as ever; one that can't be changed runs.
         """
         body = """
             spawn = multiprocessing.get_context("spawn")
