@@ -43,6 +43,8 @@ die()
 HALF_A_WRITE = """
 real = os.write
 def write(descriptor, content):
+    if b"number" not in content:  # no line of the session's: other threads write, too
+        return real(descriptor, content)
     real(descriptor, content[:-20])
     die()
 os.write = write
