@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sessionlog_handlers import context
 from sessionlog_handlers.events import EVENT_LOGGER
 from sessionlog_handlers.formats.encoding import safe_repr
+from sessionlog_handlers.formats.records import TAKEN
 from sessionlog_handlers.pipeline import lifecycle
 from sessionlog_handlers.pipeline.late import never_mind, when_loaded
 from sessionlog_handlers.pipeline.threads import is_ours
@@ -34,7 +35,9 @@ MOST_TOLD = 8  # sessions that an exception carries: one that is kept and raised
 
 _TOLD = "_sessionlog_told"  # what an exception carries: the sessions that have it, and whether it ended a thread there
 _OURS = "_sessionlog_hook"  # what a hook of ours carries
-_busy = threading.local()  # an exception that is raised while one is logged is not logged
+# Of each thread: an exception that is raised while one is logged is not logged (`now`), and which one asyncio's own
+# handlers are called for, with the place of the root that has it (`told`).
+_busy = threading.local()
 _lock = threading.RLock()  # while the hooks are placed, or given back
 _active = False
 _placed: list[tuple[Any, str, Any, Any]] = []  # owner of a hook, its name, ours, the one before
@@ -50,7 +53,7 @@ def is_error(error: object) -> bool:
     return cancelled is None or not isinstance(error, cancelled)
 
 
-def tell(session: Session, error: BaseException, where: str, **data: Any) -> None:
+def tell(session: Session, error: BaseException, where: str, **data: Any) -> bool:
     """
     Log an exception to a session whose handler wants that, and once only. Never raises.
 
@@ -65,25 +68,30 @@ def tell(session: Session, error: BaseException, where: str, **data: Any) -> Non
             ``unraisable``.
 
         data: More named fields.
+
+    Returns:
+        Whether the session has it, from now on or from before.
     """
     if not session.root.settings.capture_errors or not is_error(error):
-        return
+        return False
     known = os.getpid(), session.number  # an exception may come from another process
     told: tuple[tuple[int, int, bool], ...] = getattr(error, _TOLD, ())
     ended = {entry[2] for entry in told if entry[:2] == known}
     is_end = where == "thread"
     if ended and not is_end:
-        return
+        return True
     with suppress(Exception):  # a class of the app's may refuse other attributes
         others = [entry for entry in told if entry[:2] != known]
         setattr(error, _TOLD, (*others[1 - MOST_TOLD :], (*known, is_end)))
     if ended == {False}:
-        return
+        return True
     with suppress(Exception):  # `AuditWriteError`: the app has an error already
         session.error(error, **data, unhandled=where)
+        return True
+    return False
 
 
-def tell_current(error: BaseException, where: str, here: HasId | str | None, **data: Any) -> None:
+def tell_current(error: BaseException, where: str, here: HasId | str | None, **data: Any) -> SessionRoot | None:
     """
     Log an exception to the session it belongs to: in whose context it was raised. Without one it is counted as
     unrouted.
@@ -96,13 +104,18 @@ def tell_current(error: BaseException, where: str, here: HasId | str | None, **d
         here: What is current where it arrived; it may know better.
 
         data: More named fields.
+
+    Returns:
+        The root of the session that has it.
     """
     wanting = [root for root in reversed(lifecycle.all_roots()) if root.settings.capture_errors]
     if not wanting or not is_error(error):
-        return
+        return None
     session = _find(wanting, context.origin_of(error) or here, error)
-    if session is not None:
-        tell(session, error, where, **data)
+    if session is not None and tell(session, error, where, **data):
+        root: SessionRoot = session.root
+        return root
+    return None
 
 
 def _find(wanting: list[SessionRoot], here: HasId | str | None, error: BaseException) -> Any:
@@ -159,6 +172,8 @@ def release() -> None:
     _active = False
     context.note_origins(False)
     never_mind(LOOPS)
+    if (loops := sys.modules.get(LOOPS)) is not None:
+        loops.logger.removeFilter(_pass_over)
     while _placed:
         owner, name, ours, before = _placed.pop()
         if getattr(owner, name, None) is ours:
@@ -185,6 +200,15 @@ def _watch_loops(module: ModuleType) -> None:
         _see_loop(context)
 
     _place(module.BaseEventLoop, "call_exception_handler", see)
+    module.logger.addFilter(_pass_over)
+
+
+def _pass_over(record: logging.LogRecord) -> bool:
+    """What asyncio logs of an error that a session has by now is for other handlers, and not for that session's."""
+    error, place = getattr(_busy, "told", None) or (None, "")
+    if error is not None and record.exc_info and record.exc_info[1] is error:
+        record.__dict__[TAKEN] = (*record.__dict__.get(TAKEN, ()), place)
+    return True
 
 
 def _place(owner: Any, name: str, see: Callable[..., None]) -> None:
@@ -204,7 +228,10 @@ def _place(owner: Any, name: str, see: Callable[..., None]) -> None:
                 finally:
                     _busy.now = False
         finally:
-            result = before(*args, **named)
+            try:
+                result = before(*args, **named)
+            finally:
+                _busy.told = None
         return result
 
     setattr(hook, _OURS, True)
@@ -238,7 +265,9 @@ def _see_loop(happened: dict[str, Any]) -> None:
     is_task = hasattr(task, "get_coro")
     here = context.current_in(_context_of(task if is_task else happened.get("handle")))
     where: dict[str, Any] = {"task": task.get_name()} if is_task else {}
-    tell_current(error, "task" if is_task else "callback", here, message=str(happened.get("message")), **where)
+    root = tell_current(error, "task" if is_task else "callback", here, message=str(happened.get("message")), **where)
+    if root is not None:
+        _busy.told = error, lifecycle.place_of(root.settings)
 
 
 def _context_of(thing: Any) -> Context | None:

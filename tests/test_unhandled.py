@@ -320,6 +320,46 @@ class TestTasks:
         handler.close()
         assert [error["unhandled"] for error in errors_of(tmp_path)] == ["callback"]
 
+    @pytest.mark.parametrize("custom", [False, True])
+    def test_handler_on_the_root_logger(self, tmp_path, handler, custom):
+        """
+        What asyncio logs of a failed task is no second line, and other handlers have it as ever; other records stay.
+        """
+        seen = []
+        other = logging.Handler()
+        other.emit = lambda record: seen.append(record.getMessage().partition("\n")[0])
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            if custom:
+                loop.set_exception_handler(lambda loop, context: loop.default_exception_handler(context))
+            task = asyncio.create_task(_fail_later())
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+            loop.call_exception_handler({"message": "no exception"})
+            logging.getLogger("asyncio").error("by itself", exc_info=ValueError("another"))
+
+        asyncio_logger = logging.getLogger("asyncio")
+        try:
+            for added in (handler, other):
+                asyncio_logger.addHandler(added)
+            with start_session("s", level="full"):
+                asyncio.run(main())
+        finally:
+            for added in (handler, other):
+                asyncio_logger.removeHandler(added)
+        handler.close()
+        lines = [(line["event"], line.get("msg")) for line in lines_of(tmp_path)]
+        assert [line for line in lines if line[0] in ("error", "log")] == [
+            ("error", None),
+            ("log", "no exception"),
+            ("log", "by itself"),
+        ]
+        assert seen == ["Task exception was never retrieved", "no exception", "by itself"]
+        lifecycle.close_all()
+        assert asyncio_logger.filters == []
+
     def test_context_by_its_name(self, tmp_path, handler):
         """
         A loop's handler may be called with its parameter's name, with an exception and without.
