@@ -35,13 +35,14 @@ def run_hook(
     argument: object = None,
     arguments: Sequence[str | os.PathLike[str]] = (),
     environment: Mapping[str, str] | None = None,
+    running: set[subprocess.Popen[bytes]] | None = None,
 ) -> None:
     """
     Call a hook and wait until it is done. No lock should be held meanwhile.
 
     What a command writes to stderr goes where the app's own does; its standard output goes nowhere, its input is empty.
-    A command that takes too long is killed, with all that it started. A callable can't be: it goes on in its thread,
-    and until it comes back it is not called again.
+    A command that takes too long is killed, with all that it started; so it is at Ctrl-C. A callable can't be: it goes
+    on in its thread, and until it comes back it is not called again.
 
     Args:
         hook: A callable, or the words of a command.
@@ -54,13 +55,27 @@ def run_hook(
 
         environment: What a command finds in its environment beside that of this process. (default: nothing)
 
+        running: Where a command is as long as it runs, for `kill_command`. (default: nowhere)
+
     Raises:
         HookError: If it failed or took too long.
     """
     if callable(hook):
         _call(hook, argument, timeout)
     else:
-        _run([*hook, *(os.fspath(word) for word in arguments)], environment or {}, timeout)
+        _run([*hook, *(os.fspath(word) for word in arguments)], environment or {}, timeout, running)
+
+
+def kill_command(process: subprocess.Popen[bytes]) -> None:
+    """
+    Kill a command with all that it started, from whichever thread.
+    """
+    if process.poll() is None:
+        with suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
 
 
 def _call(hook: Callable[..., Any], argument: object, timeout: float) -> None:
@@ -90,7 +105,13 @@ def _call(hook: Callable[..., Any], argument: object, timeout: float) -> None:
         raise HookError(f"it raised {safe_repr(outcome[0]):.{MAX_TOLD}}") from outcome[0]
 
 
-def _run(words: list[str], environment: Mapping[str, str], timeout: float) -> None:
+def _run(
+    words: list[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    running: set[subprocess.Popen[bytes]] | None,
+) -> None:
+    running = set() if running is None else running
     try:
         process = subprocess.Popen(
             [_plain(word) for word in words],
@@ -103,11 +124,17 @@ def _run(words: list[str], environment: Mapping[str, str], timeout: float) -> No
         )
     except (OSError, ValueError) as error:
         raise HookError(f"it can't be run: {getattr(error, 'strerror', None) or error}") from error
+    running.add(process)
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        _kill(process)
         raise HookError(f"it took more than {timeout:g} s and was killed") from None
+    finally:
+        # Ctrl-C, too: what is in a session of its own gets none, and would go on without anybody who waits for it.
+        if process.returncode is None:
+            kill_command(process)
+            process.wait()
+        running.discard(process)
     if code:
         why = f"signal {-code} ended it" if code < 0 else f"its exit code was {code}"
         raise HookError(why)
@@ -121,12 +148,3 @@ def _plain(text: str) -> bytes | str:
         return os.fsencode(text).replace(b"\0", b"\\x00")
     except UnicodeEncodeError:  # halves of surrogate pairs
         return text.encode("utf-8", "backslashreplace").replace(b"\0", b"\\x00")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    process.wait()

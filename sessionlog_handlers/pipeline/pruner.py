@@ -86,6 +86,12 @@ class Pruner:
         self._lock.forget()
         self._remover.forget()
 
+    def give_up(self) -> None:
+        """
+        The process ends: wait for no archive any more.
+        """
+        self._remover.give_up()
+
     @contextmanager
     def alone(self, timeout: float = 0.0) -> Iterator[bool]:
         """

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from sessionlog_handlers.pipeline.belongings import (
 )
 from sessionlog_handlers.pipeline.cleanup import is_written
 from sessionlog_handlers.pipeline.files import make_directory, open_for_append, write_all
-from sessionlog_handlers.pipeline.hooks import HookError, run_hook
+from sessionlog_handlers.pipeline.hooks import HookError, kill_command, run_hook
 from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
 from sessionlog_handlers.pipeline.metadata import load_metadata, read_metadata
@@ -100,6 +101,7 @@ class Remover:
         self._locks = StripedLocks(os.path.join(root, LOCKS_DIRECTORY), keep_open=0)
         self._listings = Listings(root)
         self._owned: FileLock | None = None  # that of the removal at hand
+        self._archiving: set[subprocess.Popen[bytes]] = set()
 
     def forget(self) -> None:
         """
@@ -108,6 +110,14 @@ class Remover:
         self._locks.forget()
         if self._owned is not None:
             self._owned.forget()
+        self._archiving = set()
+
+    def give_up(self) -> None:
+        """
+        The process ends: kill the archive's command, which nobody would wait for. Its session stays.
+        """
+        for process in [*self._archiving]:
+            kill_command(process)
 
     def look_anew(self) -> None:
         """
@@ -178,6 +188,7 @@ class Remover:
                 argument=info,
                 arguments=[info.directory, *(os.path.join(self._root, path) for path in beside)],
                 environment={SESSION_VARIABLE: info.id},
+                running=self._archiving,
             )
         except HookError as error:
             raise RemovalError(f"session {info.id!r} stays, since it could not be archived: {error}") from error

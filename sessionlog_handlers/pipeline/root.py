@@ -219,6 +219,8 @@ class SessionRoot(OpenSessions):
         self.close()
         if self._live and not self._given_up:
             self.close()  # something came while it was closed
+        if self.upkeep is not None:
+            self.upkeep.give_up()
         self.router.give_up()
         if not self.listener.is_running:
             self.shared.lease.give_back()

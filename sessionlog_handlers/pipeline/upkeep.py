@@ -53,6 +53,7 @@ class Upkeep:
         self._is_open = is_open
         self.pruned = 0  # sessions removed
         self.use(settings)
+        self._at_work = self._pruner  # that of the last run
 
     def use(self, settings: Settings) -> None:
         """
@@ -82,12 +83,19 @@ class Upkeep:
         """
         self._keeper.stop(timeout)
 
+    def give_up(self) -> None:
+        """
+        The process ends: an archive's command that still runs is killed, with all that it started.
+        """
+        self._at_work.give_up()
+
     def forget(self) -> None:
         """
         In a forked child: close what was inherited. What was due is the parent's to do.
         """
         self._keeper.reset()
         self._pruner.forget()
+        self._at_work.forget()
         self._due = None
         self._will_look = False
         self.pruned = 0
@@ -171,6 +179,7 @@ class Upkeep:
     def _prune(self) -> int:
         """The same, unless another process is at it."""
         pruner, removed, failed = self._pruner, 0, False
+        self._at_work = pruner
         with pruner.alone() as alone:
             if not alone:
                 return 0

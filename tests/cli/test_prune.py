@@ -5,11 +5,12 @@ import os
 import pty
 import select
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
-from helpers import child_environment, read_lines, run_python
+from helpers import child_environment, read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
 from sessionlog_handlers.cli import prune
@@ -38,6 +39,17 @@ def make(root, **options) -> None:
             session.event("completion")
         time.sleep(0.002)
     handler.close()
+
+
+def is_group(number: int) -> bool:
+    """
+    Whether any process of that group is left.
+    """
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def names(root) -> list[str]:
@@ -169,6 +181,26 @@ class TestPrune:
         assert outcome.code == 1
         assert "sessionlog: session 's1' stays, since it could not be archived: its exit code was 1\n" in outcome.err
         assert names(root) == ["s1", "s3"]
+
+    def test_interrupted_archive(self, root, tmp_path):
+        """
+        Ctrl-C ends the command that archives too, with all that it started, and the session stays.
+        """
+        note = f"echo $$ > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/pid"
+        archive = f"sh -c '{note}; sleep 60; true'"
+        words = ["prune", "--dir", str(root), "--keep", "2", "--archive", archive, "--yes"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sessionlog_handlers", *words],
+            env=child_environment(),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a shell's background
+        )
+        group = int(wait_until((tmp_path / "pid").exists) and (tmp_path / "pid").read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        wait_until(lambda: not is_group(group))
+        assert names(root) == ["s1", "s2", "s3"]
 
     def test_finishes_what_was_cut_short(self, sessionlog, root):
         """

@@ -297,6 +297,39 @@ print(*loaded())
             "pruner removal retention upkeep hooks tombstones",
         ]
 
+    @pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"])
+    def test_archive_at_the_end_of_the_app(self, tmp_path, end):
+        """
+        An app that ends waits for its archive some time, then kills the command with what it started.
+        """
+        program = f"""
+import os, signal, sys, time
+from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers.pipeline import root
+root.STOP_TIMEOUT = 0.5
+note = f"echo $$ > {{sys.argv[2]}}.part; mv {{sys.argv[2]}}.part {{sys.argv[2]}}; sleep 60; true"
+options = {{"retention": {{"count": 1}}, "archive": ["sh", "-c", note], "capture_signals": True}}
+handler = SessionHandler(sys.argv[1], linger=0, **options)
+start_session("c")
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
+{end}
+"""
+        make_sessions(tmp_path / "logs", "a", "b")
+        done = run_python(program, tmp_path / "logs", tmp_path / "pid")
+        assert done.returncode == (0 if "exit" in end else -15)
+        group = int((tmp_path / "pid").read_text())
+
+        def is_over() -> bool:
+            try:
+                os.killpg(group, 0)
+            except ProcessLookupError:
+                return True
+            return False
+
+        wait_until(is_over)
+        assert sessions(tmp_path / "logs") == ["a", "b", "c"]
+
 
 class TestOneAtATime:
     def test_another_process_is_at_it(self, tmp_path):
