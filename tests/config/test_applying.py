@@ -499,7 +499,7 @@ import time
 
 from sessionlog_handlers import configure
 
-handler = {"class": "sessionlog_handlers.BoundedQueueHandler", "target": TARGET}
+handler = {"()": "sessionlog_handlers.BoundedQueueHandler", "target": TARGET}
 config = {"version": 1, "handlers": {"queue": handler}, "root": {"handlers": ["queue"]}}
 thread = threading.Thread(target=configure, args=(config,), daemon=True)
 thread.start()
