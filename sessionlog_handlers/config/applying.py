@@ -223,7 +223,7 @@ class _Registered:
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, logging.Handler] = dict(_logging._handlers)
+        self._names: dict[str, logging.Handler] = dict(_logging._handlers.items())  # they may vanish meanwhile
         self._references: list[Any] = [*_logging._handlerList]
 
     def come_back(self) -> None:
