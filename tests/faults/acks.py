@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,21 @@ from typing import Any
 SIZE = 128 * 1024  # bytes of the file
 NOTES = 4096  # where the notes begin; before them are the header's numbers
 SLOTS = 64 * 1024  # where the writers' slots begin
-SLOT = struct.Struct("qqqq")  # attempted, accepted, acknowledged, spare
+SLOT = struct.Struct("qqqq")  # attempted, accepted, acknowledged, session
 MOST_WRITERS = (SIZE - SLOTS) // SLOT.size
 
 _NUMBER = struct.Struct("q")
 _HEADER = ("pid", "state", "go", "done", "base", "writers", "injected", "notes")
 
 READY, DONE = 1, 2  # states of a program
+MANY = 0  # instead of a session's number: the writer logs to more than one, or to nobody knows which
+
+
+def session_number(session_id: str) -> int:
+    """
+    A number for a session, as the page can hold it.
+    """
+    return zlib.crc32(session_id.encode("utf-8", "surrogatepass")) or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +49,15 @@ class Slot:
         accepted: How many of them returned.
 
         acknowledged: How many records are known to be in the file, or on the disk: `flush` said so, or the call waited.
+
+        session: Where it logs, by `session_number`.
     """
 
     writer: int
     attempted: int
     accepted: int
     acknowledged: int
+    session: int = MANY
 
 
 class Acks:
@@ -82,6 +94,10 @@ class Acks:
         """
         self[name] += 1
 
+    def bind(self, index: int, session_id: str) -> None:
+        """That writer logs to this session, and to no other."""
+        _NUMBER.pack_into(self._map, SLOTS + index * SLOT.size + 24, session_number(session_id))
+
     def attempt(self, index: int, number: int) -> None:
         """That writer begins its call number *number*, counted from 1."""
         _NUMBER.pack_into(self._map, SLOTS + index * SLOT.size, number)
@@ -96,8 +112,7 @@ class Acks:
 
     def slot(self, index: int) -> Slot:
         """One writer's counters."""
-        attempted, accepted, acknowledged, _ = SLOT.unpack_from(self._map, SLOTS + index * SLOT.size)
-        return Slot(self["base"] + index, attempted, accepted, acknowledged)
+        return Slot(self["base"] + index, *SLOT.unpack_from(self._map, SLOTS + index * SLOT.size))
 
     def slots(self) -> Iterator[Slot]:
         """The counters of every writer that began a call."""

@@ -501,3 +501,25 @@ def takes_everybody_for_dead() -> None:
 
     removal.is_written = lambda root, metadata: False
     retention.is_removable = lambda info, now, pinned=(): True
+
+
+@_broken
+def writes_no_audit_files() -> None:
+    """Lines for audit files go nowhere."""
+    from sessionlog_handlers.pipeline.session_lines import SessionLines
+
+    append = SessionLines._append
+
+    def logs_only(self: SessionLines, index: int, *part: Any) -> None:
+        if not self._shared.settings.layout.files[index].audits:
+            append(self, index, *part)
+
+    SessionLines._append = logs_only  # type: ignore[method-assign]
+
+
+@_broken
+def tells_of_no_losses_in_the_log() -> None:
+    """What is lost is counted, but no line says so."""
+    from sessionlog_handlers.pipeline.report import Losses
+
+    Losses._note = lambda *args: False  # type: ignore[method-assign]

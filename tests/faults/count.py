@@ -8,17 +8,25 @@ import gzip
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from faults.acks import Slot
+from faults.acks import MANY, Slot, session_number
 from sessionlog_handlers.formats.line import Line
 from sessionlog_handlers.reading.reader import BadLine, LineReader, read_rotated
 from sessionlog_handlers.reading.sessions import list_sessions
 
-OTHER_REASONS = ("sampling", "line")  # of log_dropped lines: what they count are no accepted records
+LINE = "line"  # the reason of log_dropped lines that count lines beside the log's: audit lines, starts and ends
+OTHER_REASONS = ("sampling", LINE)  # of log_dropped lines: what they count are no accepted records
+# Which audit file has the line of an event again, of those that the programs log.
+AUDIT_FILES = {
+    "state_change": "audit_system.log",
+    "error": "audit_system.log",
+    "initial_prompt": "audit_user.log",
+    "client_attached": "audit_user.log",
+}
 _HEAD = b'{"ts":'  # what a line of ours begins with
 _LEFTOVER = re.compile(r"\..*\.tmp|\..*\.[0-9a-f]{12}\.tmp")
 
@@ -37,7 +45,11 @@ class Tally:
 
         reported: Those that were told of instead.
 
-        lost: accepted - found - reported; below zero if one was found and told of as lost.
+        lost: accepted - found - reported, of the sessions where that is more than nothing.
+
+        overtold: Records that were found and told of as lost, too: what it is below nothing in other sessions.
+
+        unaudited: Audit lines that are missing although the log has the record, and that nobody told of.
 
         duplicated: Records that are there again.
 
@@ -56,6 +68,8 @@ class Tally:
     found: int = 0
     reported: int = 0
     lost: int = 0
+    overtold: int = 0
+    unaudited: int = 0
     duplicated: int = 0
     torn: int = 0
     joined: int = 0
@@ -77,13 +91,48 @@ class Tally:
         Args:
             torn: How many torn lines are allowed.
         """
-        wrong = {
-            name: getattr(self, name) for name in ("lost", "duplicated", "joined", "disordered", "ghosts", "orphans")
-        }
+        names = ("lost", "overtold", "unaudited", "duplicated", "joined", "disordered", "ghosts", "orphans")
+        wrong = {name: getattr(self, name) for name in names}
         found = [f"{number} {name}" for name, number in wrong.items() if number]
         if self.torn > torn:
             found.append(f"{self.torn} torn" + (f", {torn} allowed" if torn else ""))
         return found
+
+
+@dataclass
+class Place:
+    """
+    What the files of one session hold.
+
+    Args:
+        records: Writer → its records' numbers that are in the log.
+
+        reported: What the log's `log_dropped` lines count.
+
+        lines_reported: What those of them count that tell of other lines than records.
+
+        to_audit: The records in the log that an audit file must have, too: file, writer and number.
+
+        audited: Those that it has.
+
+        has_ended: Whether its log has a `session_end`.
+    """
+
+    records: dict[int, set[int]] = field(default_factory=dict)
+    reported: int = 0
+    lines_reported: int = 0
+    to_audit: set[tuple[str, int, int]] = field(default_factory=set)
+    audited: set[tuple[str, int, int]] = field(default_factory=set)
+    has_ended: bool = False
+
+    def unaudited(self, promised: Mapping[int, int]) -> int:
+        """
+        How many audit lines are missing.
+
+        Args:
+            promised: Writer → how many of its records had to be there.
+        """
+        return sum(number < promised.get(writer, 0) for _, writer, number in self.to_audit - self.audited)
 
 
 @dataclass
@@ -98,6 +147,8 @@ class Content:
 
         reported: What `log_dropped` lines count.
 
+        places: Session → what is in its files, by `acks.session_number`.
+
         lines: Every line of the logs.
 
         bad: What could not be read.
@@ -110,10 +161,16 @@ class Content:
     records: dict[int, list[int]] = field(default_factory=dict)
     audited: dict[int, list[int]] = field(default_factory=dict)
     reported: int = 0
+    places: dict[int, Place] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def lines_reported(self) -> int:
+        """What `log_dropped` lines count of other lines than records."""
+        return sum(place.lines_reported for place in self.places.values())
 
 
 def read(root: Path, keep_lines: bool = False) -> Content:
@@ -132,13 +189,15 @@ def read(root: Path, keep_lines: bool = False) -> Content:
         logs = {info.log.name, *(name for name in map(_log_name, os.listdir(info.directory)) if name)}
         for name in sorted(logs):
             reader = read_rotated(info.directory / name)
-            target = content.records if name == info.log.name else content.audited
+            place = content.places.setdefault(session_number(info.id), Place())
             for line in _lines(reader, content):
-                _take(target, line)
                 if name == info.log.name:
-                    content.reported += _dropped(line)
+                    _take(content, place, line)
                     if keep_lines:
                         content.lines.append(line)
+                elif (record := _record(line)) is not None:
+                    content.audited.setdefault(record[0], []).append(record[1])
+                    place.audited.add((name, *record))
             content.bad += reader.bad
             content.orphans += _unread(info.directory, name, {path.name for path in reader.paths})
         content.orphans += [str(path) for path in info.directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
@@ -159,16 +218,29 @@ def _log_name(name: str) -> str:
     return found["log"] if found else ""
 
 
-def _take(target: dict[int, list[int]], line: Line) -> None:
+def _record(line: Line) -> tuple[int, int] | None:
+    """The writer and the number of a program's record."""
     writer, number = line.data.get("writer"), line.data.get("number")
-    if isinstance(writer, int) and isinstance(number, int):
-        target.setdefault(writer, []).append(number)
+    return (writer, number) if isinstance(writer, int) and isinstance(number, int) else None
 
 
-def _dropped(line: Line) -> int:
-    if line.event != "log_dropped" or line.data.get("reason") in OTHER_REASONS:
-        return 0
-    return int(line.data.get("count", 0))
+def _take(content: Content, place: Place, line: Line) -> None:
+    """Count a line of the log."""
+    if (record := _record(line)) is not None:
+        writer, number = record
+        content.records.setdefault(writer, []).append(number)
+        place.records.setdefault(writer, set()).add(number)
+        if line.event in AUDIT_FILES:
+            place.to_audit.add((AUDIT_FILES[line.event], writer, number))
+    elif line.event == "session_end":
+        place.has_ended = True
+    elif line.event == "log_dropped":
+        number = int(line.data.get("count", 0))
+        if line.data.get("reason") not in OTHER_REASONS:
+            content.reported += number
+            place.reported += number
+        elif line.data.get("reason") == LINE:
+            place.lines_reported += number
 
 
 def _unread(directory: Path, log: str, read_names: set[str]) -> list[str]:
@@ -177,10 +249,15 @@ def _unread(directory: Path, log: str, read_names: set[str]) -> list[str]:
 
 
 def tally(
-    content: Content, slots: Iterable[Slot], *, promise: Promise = "accepted", reported: int | None = None
+    content: Content,
+    slots: Iterable[Slot],
+    *,
+    promise: Promise = "accepted",
+    reported: int | None = None,
+    lines_reported: int | None = None,
 ) -> Tally:
     """
-    Compare what is there with what was promised.
+    Compare what is there with what was promised, session by session: one that told of too many hides no other's loss.
 
     Args:
         content: What the root holds.
@@ -189,15 +266,27 @@ def tally(
 
         promise: Which of a writer's counters is the promise.
 
-        reported: How many records were told of as lost; by default what `log_dropped` lines say.
+        reported: How many records were told of as lost, where that is known of all sessions together only; by default
+            what the `log_dropped` lines of each say.
+
+        lines_reported: The same for audit lines.
     """
     result = Tally(reported=content.reported if reported is None else reported)
     known = {slot.writer: slot for slot in slots}
-    for slot in known.values():
-        promised = getattr(slot, promise)
-        result.accepted += promised
-        result.found += sum(number < promised for number in set(content.records.get(slot.writer, ())))
-    result.lost = result.accepted - result.found - result.reported
+    promised = {slot.writer: getattr(slot, promise) for slot in known.values()}
+    for sessions, writers in _shares(content, known, reported is None):
+        accepted = sum(promised[writer] for writer in writers)
+        found = sum(number < promised[writer] for writer in writers for number in set(content.records.get(writer, ())))
+        told = sum(content.places[each].reported for each in sessions) if reported is None else reported
+        result.accepted += accepted
+        result.found += found
+        result.lost += max(accepted - found - told, 0)
+        result.overtold += max(found + told - accepted, 0)
+    missing = [(place.unaudited(promised), place.lines_reported) for place in content.places.values()]
+    if lines_reported is None:
+        result.unaudited = sum(max(number - told, 0) for number, told in missing)
+    else:
+        result.unaudited = max(sum(number for number, _ in missing) - lines_reported, 0)
     for writer, numbers in content.records.items():
         attempted = known[writer].attempted if writer in known else 0
         result.ghosts += sum(not 0 <= number < attempted for number in numbers)
@@ -209,6 +298,19 @@ def tally(
     result.joined, result.torn = kinds[True], kinds[False]
     result.orphans = len(content.orphans)
     return result
+
+
+def _shares(
+    content: Content, known: Mapping[int, Slot], apart: bool
+) -> Iterator[tuple[Collection[int], Collection[int]]]:
+    """Sessions with the writers that logged to them alone; all together if somebody logged to more than one."""
+    sessions = {*content.places, *(slot.session for slot in known.values())}
+    if not apart or MANY in sessions:
+        yield content.places.keys(), known.keys()
+        return
+    for session in sessions:
+        writers = [writer for writer, slot in known.items() if slot.session == session]
+        yield {session} & content.places.keys(), writers
 
 
 def _disordered(numbers: list[int]) -> int:

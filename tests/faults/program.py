@@ -99,6 +99,7 @@ class Job:
         acks, writer = self.acks, self.acks["base"] + index
         every, durable = self.get("flush_every", 0), self.get("durable", False)
         event, text, pause = self.get("event", "state_change"), "x" * self.get("size", 60), self.get("pause", 0.0)
+        acks.bind(index, session.id)
         whole = True  # everything so far was acknowledged
         for number in range(first, last):
             acks.attempt(index, number + 1)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count as numbers_from
 from pathlib import Path
@@ -207,6 +207,7 @@ class Run:
         *,
         promise: Promise = "accepted",
         reported: int | None = None,
+        lines_reported: int | None = None,
         torn: int = 0,
         leftovers: bool = False,
     ) -> Content:
@@ -224,6 +225,8 @@ class Run:
 
             reported: How many records were told of as lost; by default what `log_dropped` lines say.
 
+            lines_reported: The same for audit lines.
+
             torn: How many torn lines are allowed.
 
             leftovers: Whether files count that no reader reads: a program that died may leave some, the next one to
@@ -231,7 +234,7 @@ class Run:
         """
         content = count.read(root)
         slots = [slot for child in children for slot in child.acks.slots()]
-        found = count.tally(content, slots, promise=promise, reported=reported)
+        found = count.tally(content, slots, promise=promise, reported=reported, lines_reported=lines_reported)
         if not leftovers:
             found.orphans = 0
         self.result.tally.add(found)
@@ -240,6 +243,20 @@ class Run:
             detail = f" ({', '.join(names)})" if "orphan" in wrong else ""
             self.problem(f"{what}: {wrong}{detail}")
         return content
+
+    def compare_told(self, what: str, content: Content, child: Child) -> None:
+        """
+        Compare what the logs tell of losses with `stats`. They may tell of less if one of them has no end: what was
+        given up then has no line, for none could be written any more.
+        """
+        dropped, lines_lost = sum(child.stats.get("dropped", {}).values()), child.stats.get("lines_lost", 0)
+        told, lines_told = content.reported, content.lines_reported
+        has_ended = content.places and all(place.has_ended for place in content.places.values())
+        self.check(
+            told == dropped or (not has_ended and told < dropped),
+            f"{what}: the log tells of {told}, stats of {dropped}",
+        )
+        self.check(lines_told <= lines_lost, f"{what}: the log tells of {lines_told} lines, stats of {lines_lost}")
 
     def discard(self, place: Path) -> None:
         """Delete a place that has been judged."""
@@ -277,7 +294,8 @@ class Row:
 
         function: Does it.
 
-        broken: Handlers that it must find out, by name.
+        broken: Handlers that it must find out, by name, with words that a problem of theirs must contain: any other one
+            shows nothing.
 
         alone: Whether it measures time, and wants the machine for itself.
     """
@@ -286,7 +304,7 @@ class Row:
     fault: str
     promise: str
     function: Callable[[Run], None]
-    broken: tuple[str, ...]
+    broken: Mapping[str, str]
     alone: bool = False
 
 
@@ -294,14 +312,14 @@ ROWS: dict[str, Row] = {}
 
 
 def row(
-    id: str, fault: str, promise: str, *, broken: Sequence[str] = (), alone: bool = False
+    id: str, fault: str, promise: str, *, broken: Mapping[str, str], alone: bool = False
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
     """
     Make a function a row of the table.
     """
 
     def register(function: Callable[[Run], None]) -> Callable[[Run], None]:
-        ROWS[id] = Row(id, fault, promise, function, tuple(broken), alone)
+        ROWS[id] = Row(id, fault, promise, function, dict(broken), alone)
         return function
 
     return register

@@ -7,17 +7,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from faults import broken, count, disks, report, rows, strace
 from faults.__main__ import in_order, is_found_out
-from faults.acks import Acks
+from faults.acks import Acks, session_number
 from faults.child import Fault
-from faults.row import ROWS, Row, Run
+from faults.row import ROWS, Result, Row, Run
 from faults.rows import power
 
 EVENTS = 20
+TOLD_OF_LINES = (
+    b'{"ts":"2026-01-08T12:34:56.789Z","level":"warning","session":"s",'
+    b'"event":"log_dropped","data":{"reason":"line","count":%d},"seq":99}\n'
+)
 TOLD_OF_TWO = b'"event":"log_dropped","data":{"reason":"error","count":2},"seq":99}\n'
 
 assert rows.__path__  # imported for its rows
@@ -31,7 +36,7 @@ def make_run(tmp_path):
     made = []
 
     def make(function=lambda run: None, **options) -> Run:
-        made.append(Run(Row("T", "a test", "", function, ()), home=tmp_path, **options))
+        made.append(Run(Row("T", "a test", "", function, {}), home=tmp_path, **options))
         return made[-1]
 
     yield make
@@ -44,7 +49,7 @@ def logged(tmp_path_factory):
     """
     A root with a session of 20 records, and what was promised for them.
     """
-    run = Run(Row("T", "a test", "", lambda run: None, ()), home=tmp_path_factory.mktemp("home"))
+    run = Run(Row("T", "a test", "", lambda run: None, {}), home=tmp_path_factory.mktemp("home"))
     child = run.run("plain.events", run.place(), events=EVENTS, handler={"session_level": "full"})
     assert child.is_complete, child.stderr
     yield child.root, [*child.acks.slots()]
@@ -90,7 +95,7 @@ class TestCount:
             (lambda lines: lines.append(re.sub(rb'"number":\d+', b'"number":99', lines[5])), ["1 ghosts"]),
             (
                 lambda lines: lines.append(re.sub(rb'"event":.*', TOLD_OF_TWO, lines[5])),
-                ["-2 lost"],
+                ["2 overtold"],
             ),
         ],
         ids=["loss", "again later", "again", "tail", "head", "joined", "order", "ghost", "told and found"],
@@ -100,6 +105,35 @@ class TestCount:
         Each thing that may go wrong with a line is told by its name, and nothing else is.
         """
         assert spoil(change).faults() == expected
+
+    def test_planted_loss_beside_a_false_report(self, logged, tmp_path):
+        """
+        A record that was told of as lost and is there hides no loss in another session.
+        """
+        root, (slot,) = logged
+        shutil.copytree(root, tmp_path / "logs")
+        content = count.read(tmp_path / "logs")
+        other = replace(slot, writer=1, session=session_number("other"))
+        content.records[1] = content.records[0][:-1]
+        content.places[other.session] = count.Place()
+        content.places[slot.session].reported = content.reported = 1
+        tally = count.tally(content, [slot, other])
+        assert (tally.lost, tally.overtold) == (1, 1)
+
+    @pytest.mark.parametrize(("told", "expected"), [(0, ["2 unaudited"]), (1, ["1 unaudited"]), (2, [])])
+    def test_planted_fault_in_audit_file(self, logged, tmp_path, told, expected):
+        """
+        An audit line is missing if the log has its twin, and nobody told of it.
+        """
+        root, slots = logged
+        shutil.copytree(root, tmp_path / "logs")
+        audit = tmp_path / "logs" / "s" / "audit_system.log"
+        lines = audit.read_bytes().splitlines(keepends=True)
+        audit.write_bytes(b"".join(line for line in lines if not re.search(rb'"number":[12],', line)))
+        if told:
+            with open(tmp_path / "logs" / "s" / "session.log", "ab") as log:
+                log.write(TOLD_OF_LINES % told)
+        assert count.tally(count.read(tmp_path / "logs"), slots).faults() == expected
 
     def test_unread_files(self, logged, tmp_path):
         """
@@ -249,7 +283,7 @@ class TestRows:
         A row fails with a handler that is broken where it looks.
         """
         result = Run(ROWS[name], quick=True, broken=handler, home=tmp_path).carry_out()
-        assert is_found_out(result)
+        assert is_found_out(result, handler)
 
     def test_program_that_can_not_begin(self, make_run):
         """
@@ -262,14 +296,23 @@ class TestRows:
 
         result = make_run(fail).carry_out()
         assert not result.passed
-        assert not is_found_out(result)
+        result.row = "F1"
+        assert not any(is_found_out(result, name) for name in ROWS["F1"].broken)
+
+    def test_other_problem(self):
+        """
+        A broken handler is not found out by a problem that has nothing to do with it.
+        """
+        for problem, found in (("2 joined", True), ("the program failed", False)):
+            result = Result("F1", "", faults=1, problems=[problem])
+            assert is_found_out(result, "joins_torn_lines") == found
 
     def test_every_row_has_broken_handlers(self):
         """
         For each row there is a broken handler that it must find out, and each one is used.
         """
         used = [name for row in ROWS.values() for name in row.broken]
-        assert all(row.broken for row in ROWS.values())
+        assert all(row.broken and all(row.broken.values()) for row in ROWS.values())
         assert set(used) == set(broken.BROKEN)
 
     def test_row_without_a_fault(self, make_run):
@@ -298,6 +341,7 @@ class TestPage:
         """
         results = report.load()
         assert [each["row"] for each in results["rows"]] == in_order()
+        assert [each["row"] for each in results["rows"] if not each["passed"]] == []
         page = report.PAGE.read_text("utf-8")
         assert report.block(results, "") in page
         assert report.block(results, "machine") in page

@@ -105,6 +105,9 @@ def loop(job: Job) -> None:
         finally:
             job.acks.accept(slot, number + 1)  # who is cancelled while it waits has logged all the same
 
+    for slot in range(2 * tasks + 1):
+        job.acks.bind(slot, session.id)
+
     async def work(index: int) -> None:
         number = 0
         while not over:

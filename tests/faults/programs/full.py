@@ -34,8 +34,10 @@ def rounds(job: Job) -> None:
     for step in range(job.get("rounds", 1)):
         if limited:
             _limit(max((session.log_path.stat().st_size for session in sessions), default=0) + ROOM)
+        before = handler.stats()["errors"]
         _in_threads(job, sessions, 2 * step * size, (2 * step + 1) * size)
         handler.flush()
+        job.acks["injected"] += handler.stats()["errors"] > before  # it was full
         _done(job)
         job.wait_for(2 * step + 2)
         if limited:
@@ -77,6 +79,9 @@ def marked(job: Job) -> None:
     logger = logging.Logger("app", 1)
     logger.addHandler(handler)
     base, text = job.acks["base"], "x" * job.get("size", 60)
+
+    for slot in range(3):
+        job.acks.bind(slot, session.id)
 
     def log(number: int) -> None:
         for index, event in enumerate(("state_change", "log", "client_attached")):

@@ -44,6 +44,7 @@ def forks(job: Job) -> None:
         if not child:
             _child(job, session, FIRST_CHILD + number * number_of_threads, number_of_threads, size)
         children.append(child)
+        job.acks.add("injected")
         time.sleep(0.002)
     hung = [child for child in children if not _ended(child, job.get("patience", 20.0))]
     over.set()
@@ -125,6 +126,7 @@ def loggers(job: Job) -> None:
     logger = logging.Logger("app", 1)
     logger.addHandler(handler)
     base = job.acks["base"]
+    job.acks.bind(0, "s")
     for number in range(job.get("events", 10)):
         job.acks.attempt(0, number + 1)
         logger.info("x" * job.get("size", 60), extra={"writer": base, "number": number, "session_id": "s"})

@@ -36,6 +36,7 @@ def failing_format(job: Job) -> None:
 
     def assemble_all(self: JsonLinesFormat, entries: Any, *others: Any) -> Any:
         if any(POISON.encode() in entry.data for entry in entries if type(entry.data) is bytes):
+            job.acks.add("injected")
             raise error
         return real(self, entries, *others)
 
@@ -61,10 +62,12 @@ def failing_handler(job: Job) -> None:
 
     class Failing(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            job.acks.add("injected")
             raise error
 
     class FailingFilter(logging.Handler):
         def filter(self, record: logging.LogRecord) -> bool:
+            job.acks.add("injected")
             raise error
 
     handler = job.make_handler()
@@ -124,6 +127,7 @@ def mixed(job: Job) -> None:
         for number in range(job.get("events", 10)):
             for place, kind in enumerate(KINDS_MIXED):
                 slot = index * len(KINDS_MIXED) + place
+                job.acks.bind(slot, session.id)
                 fields = {"writer": job.acks["base"] + slot, "number": number}
                 job.acks.attempt(slot, number + 1)
                 if kind in severities:
@@ -153,6 +157,7 @@ def slow(job: Job) -> None:
         else:
             logger.info("x", extra={"writer": job.acks["base"], "number": number, "session_id": "s"})
 
+    job.acks.bind(0, session.id)
     pause = 1 / job.get("rate", 1000)
     following = time.perf_counter()
     end = time.monotonic() + 2 * pause * job.get("events", 1000) + 1.0  # whoever waits in each call is known by then

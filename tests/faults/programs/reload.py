@@ -81,6 +81,8 @@ def load(job: Job) -> None:
 
     def work(index: int) -> None:
         number = 0
+        if index < threads:
+            job.acks.bind(index, sessions[index].id)
         if index == threads:
             _reload(job, watching, path)
             over.set()

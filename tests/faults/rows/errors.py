@@ -21,7 +21,9 @@ def _fail_and_count(run: Run, fault: Fault, **options: object) -> Child | None:
     what = f"{fault.what} at {fault.call} {fault.when}{' and later' if fault.for_ever else ''}"
     run.check(child.is_complete, f"{what}: the program failed: {child.stderr[-500:]}")
     if child.is_complete:
-        run.judge(what, place / "logs", [child], reported=sum(child.stats["dropped"].values()))
+        dropped, lines_lost = sum(child.stats["dropped"].values()), child.stats["lines_lost"]
+        content = run.judge(what, place / "logs", [child], reported=dropped, lines_reported=lines_lost)
+        run.compare_told(what, content, child)
     made = child.faults_made
     run.discard(place)
     return child if made else None
@@ -31,7 +33,12 @@ def _fail_and_count(run: Run, fault: Fault, **options: object) -> Child | None:
     "F8",
     "EIO and short writes at the n-th write, once and for ever",
     "each record found or reported; a partial line is removed or ended",
-    broken=("forgets_after_errors", "leaves_half_lines"),
+    broken={
+        "forgets_after_errors": "lost",
+        "leaves_half_lines": "joined",
+        "writes_no_audit_files": "unaudited",
+        "tells_of_no_losses_in_the_log": "the log tells of 0",
+    },
 )
 def fail_every_write(run: Run) -> None:
     """
@@ -48,13 +55,18 @@ def fail_every_write(run: Run) -> None:
             for at in run.points():
                 if _fail_and_count(run, Fault("write", what, at, for_ever, ALL), **options) is None:
                     break
+    # What does not fit into the backlog is lost in the midst of the session, whose log has to tell of it.
+    options["handler"] = {**SETTINGS, "backlog": 300}
+    for at in range(1, run.times(40, 7)):
+        if run.is_decided or _fail_and_count(run, Fault("write", "EIO", at, False, ALL), **options) is None:
+            break
 
 
 @row(
     "F9",
     "the n-th fsync and fdatasync fails",
     "every failure is reported, and nobody is told that it is durable",
-    broken=("hides_failed_syncs",),
+    broken={"hides_failed_syncs": "0 reported"},
 )
 def fail_every_sync(run: Run) -> None:
     """
@@ -81,7 +93,11 @@ def fail_every_sync(run: Run) -> None:
     "F10",
     "the n-th rename fails, rotation's and others'",
     "the same file is written on, rotation is tried later, one report an episode",
-    broken=("empties_what_it_cannot_rotate", "forgets_after_errors_in_rotation"),
+    broken={
+        "empties_what_it_cannot_rotate": "lost",
+        "forgets_after_errors_in_rotation": "lost",
+        "writes_no_audit_files": "unaudited",
+    },
 )
 def fail_every_rename(run: Run) -> None:
     """

@@ -31,7 +31,11 @@ WITHOUT_TRACER = {"": ("write", "rename", "link", "unlink", "openat", "mkdir", "
     "F1",
     "kill -9 at any moment while writing",
     "what `flush` said is written stays; the next writer starts a fresh line",
-    broken=("says_flushed_at_once", "joins_torn_lines"),
+    broken={
+        "says_flushed_at_once": "lost",
+        "joins_torn_lines": "joined",
+        "writes_no_audit_files": "unaudited",
+    },
 )
 def kill_at_any_moment(run: Run) -> None:
     """
@@ -73,7 +77,11 @@ def kill_at_any_moment(run: Run) -> None:
     "F2",
     "death at the n-th write, rename, link, unlink, open and sync, with rotation and gzip",
     "the next open repairs: nothing orphaned, nothing twice; half-made files go after an hour",
-    broken=("deletes_before_gzip_is_there", "deletes_full_files", "writes_twice"),
+    broken={
+        "deletes_before_gzip_is_there": "lost",
+        "deletes_full_files": "lost",
+        "writes_twice": "duplicated",
+    },
 )
 def kill_at_every_call(run: Run) -> None:
     """

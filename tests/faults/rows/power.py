@@ -22,7 +22,7 @@ WEAKER = "order of write, sync and acknowledgement"
     "F3",
     "power loss, default settings",
     "what survives is a prefix; audited rare events are there within a second",
-    broken=("syncs_nothing",),
+    broken={"syncs_nothing": "lost"},
 )
 def lose_power(run: Run) -> None:
     """
@@ -70,7 +70,7 @@ def _judge(run: Run, what: str, child: Child) -> None:
     "F4",
     "power loss, durable events",
     "all that `flush(durable=True)` or the sync mode acknowledged survives",
-    broken=("syncs_nothing", "says_flushed_at_once"),
+    broken={"syncs_nothing": "lost", "says_flushed_at_once": "lost"},
 )
 def lose_power_when_durable(run: Run) -> None:
     """
