@@ -52,6 +52,7 @@ def configuration(session_level, max_open_files, *, below):
         "max_bytes": MAX_BYTES,
         "backup_count": 1000,
         "compress": "gzip",
+        "audit": False,  # else it depends on the last moment which of the files are open
         "overflow": "wait",
     }
     file = {"class": "logging.FileHandler", "filename": str(plain), "level": "INFO" if below else "WARNING"}
