@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from sessionlog_handlers.care.modes import DIRECTORY_MODE, FILE_MODE, wrong_directories, wrong_files
-from sessionlog_handlers.pipeline.layout import CONTROL_FILE, LEASES_DIRECTORY, LOCKS_DIRECTORY
+from sessionlog_handlers.pipeline.layout import CONTROL_FILE, LEASES_DIRECTORY, LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.leases import is_alive
 from sessionlog_handlers.pipeline.leftovers import is_orphan, temporary_of
+from sessionlog_handlers.pipeline.locks import LOCK_TIMEOUT
 from sessionlog_handlers.pipeline.places import is_log
+from sessionlog_handlers.pipeline.pruner import Pruner
 from sessionlog_handlers.pipeline.recovery import Finding
-
-REMOVALS_DIRECTORY = ".pruning"
+from sessionlog_handlers.settings.tables import Retention
 
 
 def examine_root(root: Path) -> Iterator[Finding]:
@@ -71,13 +72,23 @@ def _leftovers(root: str) -> Iterator[Finding]:
 
 
 def _removals(root: str) -> Iterator[Finding]:
-    for entry in _entries(os.path.join(root, REMOVALS_DIRECTORY)):
+    for entry in _entries(os.path.join(root, PRUNING_DIRECTORY)):
         yield Finding(
             kind="removal",
             path=entry.path,
-            wrong="the removal of a session was cut short",
-            remedy="nothing now: the next removal finishes it",
+            wrong="the removal of a session was cut short, or is under way",
+            remedy="it is finished, or the session is given back",
+            while_running=True,
+            mend=lambda: _finish_removals(root),
         )
+
+
+def _finish_removals(root: str) -> None:
+    pruner = Pruner(root, Retention())
+    with pruner.alone(LOCK_TIMEOUT) as alone:
+        failures = [step.failure for step in pruner.finish() if step.failure] if alone else []
+    if failures:
+        raise OSError(failures[0])
 
 
 def _modes(root: str) -> Iterator[Finding]:

@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 from sessionlog_handlers import SessionHandler, read_path, read_session, start_session
 from sessionlog_handlers.care.case import Case
 from sessionlog_handlers.care.doctor import Checkup, examine, mend
-from sessionlog_handlers.pipeline import leftovers
+from sessionlog_handlers.pipeline import leftovers, removal
 from sessionlog_handlers.pipeline.control import ControlFile
 from sessionlog_handlers.pipeline.leases import Lease
 from sessionlog_handlers.pipeline.metadata import read_metadata
+from sessionlog_handlers.pipeline.pruner import Pruner
+from sessionlog_handlers.reading.pruned import list_pruned
+from sessionlog_handlers.settings.tables import Retention
 
 LAYOUTS = ["multiplexer", "fugue", "recorder", "terminal"]
 
@@ -629,12 +632,27 @@ class TestPlace:
         assert _mended(tmp_path) == ["gap"]
         assert _numbers(tmp_path) == [11, 9, 4, 2, 0]
 
-    def test_removal(self, tmp_path):
+    def test_removal(self, tmp_path, monkeypatch):
         """
-        A removal that was cut short is told of.
+        A removal that was cut short is told of, and finished.
         """
-        (tmp_path / ".pruning" / "abc").mkdir(parents=True)
+        handler = SessionHandler(tmp_path)
+        start_session("abc", handler=handler).end()
+        handler.close()
+
+        def killed(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        pruner = Pruner(str(tmp_path), Retention(total=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(removal.shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt), pruner.alone():
+                [*pruner.remove(pruner.choose())]
         assert _find(tmp_path) == ["removal"]
+        _mend(tmp_path)
+        assert _find(tmp_path) == []
+        assert not (tmp_path / ".pruning").exists()
+        assert [*list_pruned([tmp_path])]
 
 
 class TestRunning:
