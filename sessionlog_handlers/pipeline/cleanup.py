@@ -10,7 +10,7 @@ from functools import partial
 from sessionlog_handlers.pipeline.belongings import delete_belongings, find_belongings, owns
 from sessionlog_handlers.pipeline.compression import compress_file
 from sessionlog_handlers.pipeline.layout import LEASES_DIRECTORY, SessionPaths
-from sessionlog_handlers.pipeline.leases import is_alive
+from sessionlog_handlers.pipeline.leases import has_living_kin
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.metadata import Metadata, read_metadata
 from sessionlog_handlers.pipeline.recovery import is_begun_anew
@@ -46,13 +46,13 @@ def is_over(paths: SessionPaths) -> bool:
 
 def is_written(root: str, metadata: Metadata) -> bool:
     """
-    Whether a process writes the session, or will end it.
+    Whether a process writes the session, or will end it, or was forked from one that did and may write it yet.
 
     A writer that was killed stays in the metadata, and is nobody any more.
     """
     leases = os.path.join(root, LEASES_DIRECTORY)
     names = metadata.writers if metadata.state == "ended" else {metadata.owner, *metadata.writers}
-    return any(is_alive(leases, name) for name in names)
+    return any(has_living_kin(leases, name) for name in names)
 
 
 def wish_at_end(session_id: str, settings: Settings) -> str:

@@ -31,6 +31,7 @@ except ImportError:  # Windows has no shared locks without pywin32; there a proc
     locking = None  # type: ignore[assignment]  # the module is replaced by its absence
 fcntl: Any = locking
 
+_KIN = ".kin"  # ends the names of the files that forked children keep locked with their parent
 MOST_SWEPT = 1000  # leases looked at when one is taken: some 20 ms
 
 
@@ -44,6 +45,8 @@ class Lease:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        self.has_kin = False  # whether it is to be known, too, that forked children live which have no lease yet
+        self._kin = -1
         self.name = ""
         self._descriptor = -1
         self._written: object = None  # what was worth being written last
@@ -55,6 +58,11 @@ class Lease:
     def is_held(self) -> bool:
         """Whether the lease is taken."""
         return self._descriptor >= 0
+
+    @property
+    def open_count(self) -> int:
+        """How many descriptors are held."""
+        return self.is_held + (self._kin >= 0)
 
     def take(self) -> str:
         """
@@ -76,7 +84,14 @@ class Lease:
             self._swept = True
             sweep(self.directory, MOST_SWEPT)
         name = uuid.uuid4().hex
-        temporary = os.path.join(self.directory, f".{name}.tmp")
+        self._descriptor, self._written = self._make(name), None
+        self.name = name
+        if self.has_kin and fcntl is not None and hasattr(os, "fork"):
+            with suppress(OSError):
+                self._kin = self._make(_kin_name(name))
+
+    def _make(self, name: str) -> int:
+        temporary = os.path.join(self.directory, f".{name.lstrip('.')}.tmp")
         descriptor = open_lock_file(temporary)
         try:
             if fcntl is not None:
@@ -89,7 +104,7 @@ class Lease:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        self.name, self._descriptor, self._written = name, descriptor, None
+        return descriptor
 
     def write(self, content: dict[str, Any], news: object = None) -> None:
         """
@@ -117,8 +132,13 @@ class Lease:
         with self._lock:
             if self._descriptor < 0:
                 return
-            with suppress(OSError):
-                os.unlink(os.path.join(self.directory, self.name))
+            for name in (self.name, *([_kin_name(self.name)] if self._kin >= 0 else [])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(self.directory, name))
+            if self._kin >= 0:
+                kin, self._kin = self._kin, -1
+                with suppress(OSError):
+                    os.close(kin)
             self._close()
 
     def forget(self) -> None:
@@ -126,6 +146,7 @@ class Lease:
         In a forked child: close the inherited descriptor, so that the parent's lease ends with the parent.
         """
         self._lock = threading.RLock()  # a thread that the child does not have may have held it
+        self._kin = -1  # stays open, and locked until the last of the family is gone
         self._close()
 
     def _close(self) -> None:
@@ -133,6 +154,18 @@ class Lease:
         if descriptor >= 0:
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def _kin_name(name: str) -> str:
+    return f".{name}{_KIN}"
+
+
+def has_living_kin(directory: str, name: str) -> bool:
+    """
+    Whether the process of that lease still lives, or one that was forked from it: that may have inherited its
+    sessions, and is nobody's writer until it has something to say.
+    """
+    return is_alive(directory, name) or (bool(name) and is_alive(directory, _kin_name(name)))
 
 
 def is_alive(directory: str, name: str) -> bool:
@@ -202,6 +235,9 @@ def sweep(directory: str, most: int | None = None) -> int:
     """
     with suppress(OSError), os.scandir(directory) as entries:
         names = [entry.name for entry in itertools.islice(entries, most)]
+        for name in names:
+            if name.startswith(".") and name.endswith(_KIN):
+                _remove(directory, name)
         return sum(_remove(directory, name) for name in names if not name.startswith("."))
     return 0
 

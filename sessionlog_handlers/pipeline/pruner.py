@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from sessionlog_handlers.pipeline.cleanup import is_written
 from sessionlog_handlers.pipeline.files import free_space
 from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock
@@ -149,11 +150,16 @@ class Pruner:
                 return []
             info = places.look(place)
             if info is not None:
-                found.append(replace(info, state="running") if self._is_open(info.id) else info)
+                found.append(replace(info, state="running") if self._goes_on(info) else info)
         disk = self.disk()
         if disk is not None and not self.frees_disk:
             disk = None
         return choose(found, self.retention, now=time.time(), disk=disk, pinned=self._pinned)
+
+    def _goes_on(self, info: SessionInfo) -> bool:
+        if self._is_open(info.id):
+            return True
+        return info.state == "crashed" and info.metadata is not None and is_written(self.root, info.metadata)
 
     def finish(self) -> Iterator[Step]:
         """

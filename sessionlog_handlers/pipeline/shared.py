@@ -97,6 +97,7 @@ class Shared:
         self.config_summary = self._summarize(settings)
         retention = settings.retention if settings.single_file is None else None
         self.session_bytes = (retention.session_bytes if retention else None) or 0  # the most of a session; 0: no limit
+        self.lease.has_kin = settings.retention is not None and settings.retention.removes
 
     def _summarize(self, settings: Settings) -> dict[str, Any]:
         """The settings as metadata.json tells them."""
@@ -171,7 +172,7 @@ class Shared:
     @property
     def open_files(self) -> int:
         """How many descriptors are held, locks and lease included."""
-        return len(self.open) + self.locks.open_count + self.lease.is_held
+        return len(self.open) + self.locks.open_count + self.lease.open_count
 
     def close(self) -> None:
         """

@@ -8,10 +8,11 @@ import pytest
 from helpers import read_lines, run_python, wait_until
 
 from sessionlog_handlers import SessionHandler, start_session
-from sessionlog_handlers.pipeline import removal, upkeep
+from sessionlog_handlers.pipeline import removal, retention, upkeep
+from sessionlog_handlers.pipeline.leases import sweep
 from sessionlog_handlers.pipeline.locks import FileLock
 from sessionlog_handlers.pipeline.pruner import MOST_FAILURES, Pruner
-from sessionlog_handlers.pipeline.retention import Disk
+from sessionlog_handlers.pipeline.retention import Chosen, Disk
 from sessionlog_handlers.reading.sessions import list_sessions
 from sessionlog_handlers.settings.tables import Retention
 
@@ -467,3 +468,54 @@ def test_a_name_that_no_file_can_have(tmp_path):
     assert "ud800" in path.read_text()
     assert [info.id for info in list_sessions([tmp_path])] == ["a", "b", "c"]
     assert [one.session.id for one in Pruner(str(tmp_path), Retention(count=1)).choose()] == ["a", "b"]
+
+
+# Begins a session and leaves it to a forked child, which has nothing to say until a file appears.
+DAEMON = """
+import os, sys, time
+from sessionlog_handlers import SessionHandler, start_session
+
+handler = SessionHandler(sys.argv[1], linger=0, retention="7d")
+session = start_session("daemon", handler=handler)
+session.event("error", text="before")
+handler.flush()
+if os.fork():
+    os._exit(0)
+os.setsid()
+for number in range(3):
+    os.close(number)
+    os.open(os.devnull, os.O_RDWR)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
+if os.path.getsize(sys.argv[2]):
+    session.event("error", text="after")
+    handler.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_forked_child_has_the_session(tmp_path, monkeypatch, writes):
+    """
+    A session whose parent left stays as long as a child lives that was forked from it, though it has not written yet;
+    after that it goes.
+    """
+    monkeypatch.setattr(retention, "CRASH_GRACE", 0.0)
+    root, go = tmp_path / "logs", tmp_path / "go"
+    assert run_python(DAEMON, root, go).returncode == 0
+    make_sessions(root, "other")
+    pruner = Pruner(str(root), Retention(count=1))
+    try:
+        (info,) = [info for info in list_sessions([root]) if info.id == "daemon"]
+        assert info.state == "crashed"
+        assert pruner.choose() == []
+        with pruner.alone():
+            assert [step.record for step in pruner.remove([Chosen(info, "count", "")])] == [None]
+    finally:
+        (tmp_path / "new").write_text("x" * writes)
+        (tmp_path / "new").rename(go)
+    wait_until(lambda: [one.session.id for one in pruner.choose()] in (["daemon"], ["other"]))
+    assert ("after" in (root / "daemon" / "session.log").read_text()) == writes
+    sweep(str(root / ".leases"))
+    assert os.listdir(root / ".leases") == []
