@@ -77,13 +77,6 @@ class FileLock:
         """
         Take the lock, waiting at most *timeout* seconds; False if that was not enough or the file can't be opened.
         """
-        try:
-            return self._acquire(timeout)
-        except OSError as error:
-            self.error = error
-            return False
-
-    def _acquire(self, timeout: float) -> bool:
         start = time.monotonic()
         self.error = None
         if not self._mutex.acquire(False) and not self._mutex.acquire(timeout=max(timeout, 0.0)):
@@ -100,6 +93,10 @@ class FileLock:
                     return False
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+        except OSError as error:
+            self.error = error
+            self._mutex.release()
+            return False
         except BaseException:
             self._mutex.release()
             raise
@@ -130,21 +127,6 @@ class FileLock:
         Hold the lock for a block; the value tells whether it was had in time.
         """
         locked = self.acquire(timeout)
-        try:
-            yield locked
-        finally:
-            if locked:
-                self.release()
-
-    @contextmanager
-    def claim(self, timeout: float = 0.0) -> Iterator[bool]:
-        """
-        As `hold`, for whoever says that somebody else holds the lock where it could not be had.
-
-        Raises:
-            OSError: If the lock file can't be opened or locked.
-        """
-        locked = self._acquire(timeout)
         try:
             yield locked
         finally:

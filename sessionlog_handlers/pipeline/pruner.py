@@ -101,7 +101,9 @@ class Pruner:
         Raises:
             OSError: If nobody can, since nothing may be written there for example.
         """
-        with self._lock.claim(timeout) as locked:
+        with self._lock.hold(timeout) as locked:
+            if self._lock.error is not None:
+                raise self._lock.error
             try:
                 yield locked
             finally:

@@ -220,7 +220,9 @@ class Remover:
     def _own(self, place: str) -> Iterator[bool]:
         """Be the one who is at work on a removal; False if somebody else is. A killed process is nobody."""
         lock = FileLock(os.path.join(place, _OWNER), keep_open=False)
-        with lock.claim() as owned:
+        with lock.hold(0.0) as owned:
+            if lock.error is not None:
+                raise lock.error
             self._owned = lock if owned else None
             try:
                 yield owned
