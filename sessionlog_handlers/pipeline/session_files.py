@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers.pipeline.channel import Channel
 from sessionlog_handlers.pipeline.claim import claim, settle
@@ -23,7 +23,9 @@ from sessionlog_handlers.pipeline.session_lines import ENTRY, FIRST_RETRY, LONGE
 from sessionlog_handlers.pipeline.session_record import SessionRecord, WriterState
 from sessionlog_handlers.pipeline.session_size import SessionSize
 from sessionlog_handlers.pipeline.shared import Shared
-from sessionlog_handlers.pipeline.writer import Writer
+
+if TYPE_CHECKING:
+    from sessionlog_handlers.pipeline.writer import Writer
 
 ROUNDS = 3  # writing may rotate, which writes a line, which may rotate; the rest waits for the next batch
 
