@@ -349,8 +349,9 @@ def loses_the_oldest() -> None:
     from sessionlog_handlers.pipeline.queue import BoundedQueue
 
     def evict(self: BoundedQueue[Any], item: Any, priority: int, size: int) -> bool:
-        if self.items and type(self.items[0]) is Entry:
-            self.items.popleft()
+        oldest = next((each for each in list(self.items) if type(each) is Entry), None)
+        if oldest is not None:
+            self.items.remove(oldest)
         self.put_always(item)
         return True
 

@@ -18,7 +18,7 @@ from faults import count
 from faults.child import Child, Fault, NotBegunError
 from faults.count import Content, Promise, Tally
 
-MOST_PROBLEMS = 5  # of a row that are shown
+MOST_PROBLEMS = 10  # of a row that are shown
 MOST_POINTS = 2000  # of a loop over the n-th call: it has to end
 
 

@@ -94,7 +94,7 @@ def _judge_lines(run: Run, what: str, root: Path, accepted: int) -> None:
     "F21",
     "hostile session ids: paths, NUL, 300 characters, emoji, `CON`, case, a planted symlink",
     "one directory below the root for each, or `InvalidSessionIdError`",
-    broken={"takes_ids_for_paths": "outside of the root"},
+    broken={"takes_ids_for_paths": "no session for"},
 )
 def use_hostile_ids(run: Run) -> None:
     """
