@@ -18,11 +18,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What a shell can be given without quotes. Others have to be typed, or shown by the name of their directory.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 
+
+class GivenPath(click.Path):
+    """
+    A path that is not empty: that of a variable which is not set must not mean the current directory.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("'' is no path; name a directory, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 dir_option = click.option(
     "--dir",
     "directory",
     metavar="DIRECTORY",
-    type=click.Path(readable=False),  # what can't be read is no wrong usage
+    type=GivenPath(readable=False),  # what can't be read is no wrong usage
     help="The directory whose sessions are meant, with a place for each below it. [default: SESSIONLOG_DIR, or every "
     "directory that was ever logged to]",
 )

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 @json_option
 def command(session_id: str, off: bool, directory: str | None, as_json: bool) -> None:
     """
-    Keep a session: retention and prune never remove it, however old it gets.
+    Keep a session from being removed.
 
-    It stays pinned if it is begun again. ID may be the beginning of an id if only one session has it.
+    Neither retention nor prune removes it, however old it gets. It stays pinned if it is begun again. ID may be the
+    beginning of an id if only one session has it.
 
     \b
     Example:

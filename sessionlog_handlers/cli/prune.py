@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sessionlog_handlers.cli.options import color_option, dir_option, json_option, use_color
+from sessionlog_handlers.cli.options import GivenPath, color_option, dir_option, json_option, use_color
 from sessionlog_handlers.exceptions import ConfigurationError, SessionLogError
 
 if TYPE_CHECKING:
     from sessionlog_handlers.pipeline.pruner import Pruner, Step
     from sessionlog_handlers.pipeline.pruning import RemovalRecord
     from sessionlog_handlers.pipeline.retention import Chosen
-    from sessionlog_handlers.settings.tables import Retention
+    from sessionlog_handlers.settings.tables import Hook, Retention
 
     _Base = click.ParamType[Any]
+    _Plan = list[tuple[Pruner, list[Chosen]]]  # what each root's pruner is to remove
 else:
     _Base = click.ParamType  # which older releases of click can't subscript
 
@@ -46,6 +47,22 @@ class Rule(_Base):
             self.fail(error.message, param, ctx)
 
 
+class Command(_Base):
+    """
+    A command, as the key ``archive`` has it in a configuration.
+    """
+
+    name = "command"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from sessionlog_handlers.settings.tables import parse_hook
+
+        try:
+            return parse_hook(value)
+        except ConfigurationError as error:
+            self.fail(error.message, param, ctx)
+
+
 @click.command("prune")
 @dir_option
 @click.option("--older-than", "days", metavar="AGE", type=Rule("days"), help="Those that ended longer ago, as in 7d.")
@@ -54,8 +71,10 @@ class Rule(_Base):
 @click.option(
     "--keep-free", metavar="SIZE|%", type=Rule("keep_free"), help="The oldest, until so much of the disk is free."
 )
-@click.option("--trash", metavar="DIRECTORY", type=click.Path(path_type=Path), help="Move them there.")
-@click.option("--archive", metavar="COMMAND", help="Run this for each one before; if it fails, the session stays.")
+@click.option("--trash", metavar="DIRECTORY", type=GivenPath(path_type=Path), help="Move them there.")
+@click.option(
+    "--archive", metavar="COMMAND", type=Command(), help="Run this for each one before; if it fails, the session stays."
+)
 @click.option("--dry-run", is_flag=True, help="Only tell what would go, and why. Nothing is touched.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @color_option
@@ -63,7 +82,7 @@ class Rule(_Base):
 def command(
     directory: str | None,
     trash: Path | None,
-    archive: str | None,
+    archive: Hook | None,
     dry_run: bool,
     yes: bool,
     color: str,
@@ -83,67 +102,83 @@ def command(
       sessionlog prune --dir ~/logs --older-than 30d --keep-free 10% --yes
       sessionlog prune --keep 100 --trash ~/old-logs
     """
-    from sessionlog_handlers.cli.output import print_json
+    from sessionlog_handlers.cli.output import print_json, tell_unreadable
     from sessionlog_handlers.settings.tables import Retention
 
-    pruners = _pruners(directory, Retention(**rules), trash, archive, dry_run=dry_run)
-    failed = not dry_run and _finish(pruners)
+    if archive is not None and trash is not None:
+        raise click.UsageError("a removed session goes to --trash or to --archive; give one of them")
+    errors: list[OSError] = []
+    pruners = _pruners(directory, Retention(**rules), trash, archive, errors, dry_run=dry_run)
+    failed = bool(tell_unreadable(errors))
+    if not dry_run:
+        for pruner in pruners:
+            pruner.check_trash()
+        failed |= _finish(pruners)
     chosen = [(pruner, pruner.choose()) for pruner in pruners]
-    everyone = [one for _, ones in chosen for one in ones]
-    if not everyone:
+    if not any(ones for _, ones in chosen):
         if not as_json:
             click.echo("Nothing is to go.", err=True)
         return int(failed)
     if not as_json:
-        _show(everyone, use_color(color))
+        _show(chosen, use_color(color))
     if dry_run:
         if as_json:
-            for one in everyone:
-                print_json({**_object(one), "removed": False, "trash": None})
-        return 0
-    if not yes and not _is_confirmed(len(everyone), trash):
-        return 0
+            for pruner, ones in chosen:
+                for one in ones:
+                    trashed = str(pruner.trash) if pruner.trash is not None else None
+                    print_json({**_object(one), "removed": False, "trash": trashed})
+        return int(failed)
+    if not yes and not _is_confirmed(chosen, as_json):
+        return int(failed)
     return _remove(chosen, as_json) or int(failed)
 
 
 def _pruners(
-    directory: str | None, given: Retention, trash: Path | None, archive: str | None, *, dry_run: bool
+    directory: str | None,
+    given: Retention,
+    trash: Path | None,
+    archive: Hook | None,
+    errors: list[OSError],
+    *,
+    dry_run: bool,
 ) -> list[Pruner]:
     """What prunes each of the roots, by the rules that were given or else by its own."""
     from sessionlog_handlers.pipeline.pruner import Pruner
     from sessionlog_handlers.reading.pruned import check_own, configured_rules
     from sessionlog_handlers.reading.sessions import find_roots, list_sessions, name_some
-    from sessionlog_handlers.settings.tables import parse_hook
+    from sessionlog_handlers.settings.values import is_within
 
-    hook = parse_hook(archive) if archive is not None else None
     roots = find_roots(directory)
     if given.removes and len(roots) > 1:
         names = name_some([str(root) for root in roots])
         raise SessionLogError(f"rules are for one directory, and there are {names}; --dir names one")
     pruners = []
     for root in roots:
-        own = configured_rules(list_sessions([root]))
+        own = configured_rules(list_sessions([root], errors.append))
         retention = given if given.removes else own.retention
         if retention is None:
             continue
         check_own(root)
         target = trash.expanduser().absolute() if trash is not None else own.trash
-        if own.archive and hook is None and target is None and not dry_run:
+        if target is not None and is_within(target, root):
+            raise SessionLogError(f"{target} is within {root}, where sessions are; give --trash a directory outside it")
+        if own.archive and archive is None and target is None and not dry_run:
             raise SessionLogError(
                 f"the app of {root} archives each session before it goes ({own.archive}); "
                 "give --archive COMMAND, or --trash DIRECTORY"
             )
-        pruners.append(Pruner(str(root), retention, pinned=own.pinned, trash=target, archive=hook))
+        pruners.append(Pruner(str(root), retention, pinned=own.pinned, trash=target, archive=archive))
     if not pruners and not given.removes:
         raise SessionLogError("no app has configured what to keep; give --older-than, --keep, --total or --keep-free")
     return pruners
 
 
-def _show(chosen: list[Chosen], in_color: bool) -> None:
+def _show(chosen: _Plan, in_color: bool) -> None:
     from sessionlog_handlers.cli import output
     from sessionlog_handlers.cli.output import cell, format_table, human_size, human_time
 
-    several = len({one.session.root for one in chosen}) > 1
+    everyone = [one for _, ones in chosen for one in ones]
+    several = len({one.session.root for one in everyone}) > 1
     head = ["ID", "STATE", "END", "SIZE", "WHY", *(["DIRECTORY"] if several else [])]
     rows = [
         [
@@ -154,20 +189,29 @@ def _show(chosen: list[Chosen], in_color: bool) -> None:
             cell(one.reason),
             *([cell(one.session.root, MAX_PATH)] if several else []),
         ]
-        for one in chosen
+        for one in everyone
     ]
     lines = format_table(head, rows, right=("SIZE",))
     for number, line in enumerate(lines):
         click.echo(click.style(line, bold=True) if in_color and not number else line, color=True)
-    size = human_size(sum(one.session.size for one in chosen))
-    click.echo(f"{_sessions(len(chosen))}, {size}.", err=True)
+    size = human_size(sum(one.session.size for one in everyone))
+    click.echo(f"{_sessions(len(everyone))}, {size}, to be {_fates(chosen)}.", err=True)
 
 
-def _is_confirmed(number: int, trash: Path | None) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
+def _is_confirmed(chosen: _Plan, as_json: bool) -> bool:
+    if as_json or sys.stdin is None or not sys.stdin.isatty():
         raise SessionLogError("nobody can be asked here; give --yes to remove them, or --dry-run to only see them")
-    what = "this session" if number == 1 else f"these {number} sessions"
-    return click.confirm(f"Move {what} to {trash}?" if trash else f"Remove {what}?", err=True)
+    number = sum(len(ones) for _, ones in chosen)
+    what = "This session is" if number == 1 else f"These {number} sessions are"
+    return click.confirm(f"{what} {_fates(chosen)}. Go on?", err=True)
+
+
+def _fates(chosen: _Plan) -> str:
+    """What becomes of these sessions: ``deleted for good``, or ``moved to DIRECTORY``."""
+    from sessionlog_handlers.formats.escaping import make_visible
+
+    places = {pruner.trash: None for pruner, ones in chosen if ones}  # each once, in their order
+    return " or ".join("deleted for good" if place is None else make_visible(f"moved to {place}") for place in places)
 
 
 def _finish(pruners: list[Pruner]) -> bool:
@@ -180,7 +224,7 @@ def _finish(pruners: list[Pruner]) -> bool:
     return failed
 
 
-def _remove(chosen: list[tuple[Pruner, list[Chosen]]], as_json: bool) -> int:
+def _remove(chosen: _Plan, as_json: bool) -> int:
     removed: list[RemovalRecord] = []
     failures = 0
     progress = Progress(sum(len(ones) for _, ones in chosen))
@@ -198,7 +242,7 @@ def _remove(chosen: list[tuple[Pruner, list[Chosen]]], as_json: bool) -> int:
         from sessionlog_handlers.cli.output import human_size
 
         size = human_size(sum(record.bytes for record in removed))
-        click.echo(f"Removed: {_sessions(len(removed))}, {size}.", err=True)
+        click.echo(f"Removed: {_sessions(len(removed))}, {size}, {_fates(chosen)}.", err=True)
     return 1 if failures else 0
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from sessionlog_handlers.pipeline.files import make_directory
+from sessionlog_handlers.pipeline.files import make_directory, make_root
 
 _SLOT = re.compile(r"(?:\.[1-9][0-9]{0,8})?(\.gz)?\Z")  # what an old file's name ends with
 
@@ -25,7 +25,7 @@ def move_tree(source: str, target: str) -> None:
         OSError: If it can't be moved. The source is whole then.
     """
     if not os.path.lexists(target):
-        make_directory(os.path.dirname(target))
+        make_root(os.path.dirname(target))
         try:
             os.rename(source, target)
         except OSError as error:

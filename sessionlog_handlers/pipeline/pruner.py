@@ -75,7 +75,7 @@ class Pruner:
         self.root = root
         self.retention = retention
         self._pinned = pinned
-        self._trash = trash
+        self.trash = trash
         self._is_open = is_open
         self._remover = Remover(root, trash=trash, archive=archive)
         self._lock = FileLock(os.path.join(root, LOCKS_DIRECTORY, LOCK_NAME), keep_open=False)
@@ -86,6 +86,15 @@ class Pruner:
         """
         self._lock.forget()
         self._remover.forget()
+
+    def check_trash(self) -> None:
+        """
+        See that the trash can be used, and make it if it is not there.
+
+        Raises:
+            OSError: If it can't be used.
+        """
+        self._remover.check_trash()
 
     def give_up(self) -> None:
         """
@@ -123,7 +132,7 @@ class Pruner:
     @property
     def frees_disk(self) -> bool:
         """Whether removing makes room on the root's disk: a trash on the same one does not."""
-        trash = self._trash
+        trash = self.trash
         if trash is None:
             return True
         there = next((path for path in (trash, *trash.parents) if path.exists()), Path(os.sep))

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from msgspec import structs
+
 from sessionlog_handlers.exceptions import SessionLogError
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.belongings import (
@@ -32,7 +34,7 @@ from sessionlog_handlers.pipeline.belongings import (
     remove_directories,
 )
 from sessionlog_handlers.pipeline.cleanup import is_written
-from sessionlog_handlers.pipeline.files import make_directory, open_for_append, write_all
+from sessionlog_handlers.pipeline.files import make_directory, make_root, open_for_append, replace_file, write_all
 from sessionlog_handlers.pipeline.hooks import HookError, kill_command, run_hook
 from sessionlog_handlers.pipeline.layout import LOCKS_DIRECTORY, PRUNING_DIRECTORY
 from sessionlog_handlers.pipeline.locks import FileLock, StripedLocks
@@ -138,6 +140,7 @@ class Remover:
         belongings = belongings_of(info, self._listings)
         if belongings is None or info.metadata is None:
             return None
+        self.check_trash()
         self._run_archive(info, belongings)
         record = self._record_for(chosen, belongings)
         with ExitStack() as stack:
@@ -173,6 +176,18 @@ class Remover:
         """
         with self._own(place) as owned:
             return self._finish(place) if owned else None
+
+    def check_trash(self) -> None:
+        """
+        Make the trash if it is not there, and see that it can be used: before anything is taken.
+
+        Raises:
+            OSError: If it can't be.
+        """
+        if self._trash is not None:
+            make_root(str(self._trash))
+            if not os.access(self._trash, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "the trash can't be written", str(self._trash))
 
     # -- before ------------------------------------------------------------------------------------------------------
 
@@ -211,7 +226,7 @@ class Remover:
             end=None if info.over is None else format_ms(info.over),
             bytes=belongings.size,
             files=len(belongings.files),
-            trash=None if self._trash is None else str(self._trash / removal),
+            trash=self._target(removal),
         )
 
     # -- the place below .pruning ------------------------------------------------------------------------------------
@@ -366,8 +381,23 @@ class Remover:
         if record is None:
             self._discard(place)
             return None
-        self._complete(place, record, again=True)
+        try:
+            self._complete(place, record, again=True)
+        except OSError:
+            target = self._target(record.removal)
+            is_moved = not os.path.lexists(os.path.join(place, _FILES)) or os.path.lexists(record.trash or place)
+            if is_moved or target is None or record.trash == target:
+                raise
+            # Its trash may never come back: the one that is in use now takes it.
+            record = structs.replace(record, trash=target)
+            self.check_trash()
+            replace_file(os.path.join(place, GONE), encode_record(record))
+            self._complete(place, record, again=True)
         return record
+
+    def _target(self, removal: str) -> str | None:
+        """Where a removed session goes; None to delete it."""
+        return os.path.join(self._trash, removal) if self._trash is not None else None
 
 
 def _write_durably(path: str, content: bytes) -> None:

@@ -21,7 +21,7 @@ from sessionlog_handlers.settings.keys import KEYS
 from sessionlog_handlers.settings.layouts import LAYOUTS, Layout
 from sessionlog_handlers.settings.parse import Reading, read_options
 from sessionlog_handlers.settings.tables import Flood, Hook, Retention
-from sessionlog_handlers.settings.values import did_you_mean, format_size, join_path
+from sessionlog_handlers.settings.values import did_you_mean, format_size, is_within, join_path, show
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -189,6 +189,9 @@ class Settings:
         if self.trash is not None and self.archive is not None:
             sentence = "a removed session goes to 'trash' or to 'archive'; give one of them"
             yield _Contradiction("archive", ("trash",), sentence)
+        if self.trash is not None and is_within(self.trash, self.directory):
+            sentence = f"{show(str(self.trash))} is within 'directory', where sessions are; name one outside it"
+            yield _Contradiction("trash", ("directory",), sentence)
         if self.on_mark is not None and not self.marks:
             yield _Contradiction("on_mark", ("marks",), "there are no 'marks' that it could be called for")
 
@@ -231,6 +234,8 @@ class Settings:
         for key, path in reading.paths.items():
             if KEYS[key].later:
                 yield f"{path} is accepted but not enforced by this version"
+        if self.single_file is not None and "retention" in reading.paths and self.retention is not None:
+            yield f"{reading.paths['retention']} has no effect with 'single_file', which holds all sessions"
         if self.rotation != "time":
             for key in ("when", "interval"):
                 if key in reading.paths:

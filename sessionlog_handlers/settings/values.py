@@ -334,6 +334,13 @@ def parse_path(value: object) -> Path:
         ) from error
 
 
+def is_within(path: Path, directory: Path) -> bool:
+    """
+    Whether a path is a directory or lies below it, links followed.
+    """
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory))
+
+
 def parse_severity(value: object) -> int:
     """
     Read a severity threshold as its number in `logging`: ``debug, info, warning, error``; ``off`` is 0.

@@ -182,6 +182,72 @@ class TestPrune:
         assert "sessionlog: session 's1' stays, since it could not be archived: its exit code was 1\n" in outcome.err
         assert names(root) == ["s1", "s3"]
 
+    @pytest.mark.parametrize("words", [["--trash", ""], ["--dir", ""], ["--archive", ""], ["--archive", '"x']])
+    def test_empty_values(self, sessionlog, root, words):
+        """
+        An option whose variable was not set, or a command that can't be read, is wrong usage and removes nothing.
+        """
+        outcome = sessionlog("prune", "--dir", root, "--keep", "1", "--yes", *words)
+        assert outcome.code == 2
+        assert repr(words[1]) in outcome.err
+        assert names(root) == ["s1", "s2", "s3"]
+
+    def test_archive_and_trash(self, sessionlog, root, tmp_path):
+        """
+        As in a configuration, a session goes to one of the two.
+        """
+        outcome = sessionlog(
+            "prune", "--dir", root, "--keep", "1", "--trash", tmp_path / "t", "--archive", "true", "-y"
+        )
+        assert outcome.code == 2
+        assert outcome.err.endswith("a removed session goes to --trash or to --archive; give one of them\n")
+        assert names(root) == ["s1", "s2", "s3"]
+
+    @pytest.mark.parametrize("below", [".", "old", "s1/old", "../logs/old", ".trash"])
+    def test_trash_within_the_root(self, sessionlog, root, below):
+        """
+        A trash among the sessions is refused, however it is written.
+        """
+        outcome = sessionlog("prune", "--dir", root, "--keep", "1", "--trash", root / below, "--yes")
+        assert outcome.code == 1
+        assert f"is within {root}, where sessions are" in outcome.err
+        assert names(root) == ["s1", "s2", "s3"]
+
+    def test_trash_that_can_not_be_used(self, sessionlog, root, tmp_path):
+        """
+        A trash that is no directory is told of before anything is taken, and nothing is left to finish.
+        """
+        (tmp_path / "trash").write_text("")
+        outcome = sessionlog("prune", "--dir", root, "--keep", "1", "--trash", tmp_path / "trash", "--yes")
+        assert outcome.code == 1
+        assert str(tmp_path / "trash") in outcome.err
+        assert names(root) == ["s1", "s2", "s3"]
+        assert not (root / ".pruning").exists()
+        assert sessionlog("prune", "--dir", root, "--keep", "1", "--yes").code == 0
+
+    def test_tells_what_becomes_of_them(self, sessionlog, root, tmp_path):
+        """
+        The list, its dry run, and the summary say whether sessions are deleted or where they are moved.
+        """
+        words = ["prune", "--dir", root, "--keep", "1"]
+        assert sessionlog(*words, "--dry-run").err.endswith(" KB, to be deleted for good.\n")
+        trash = ["--trash", tmp_path / "trash"]
+        assert sessionlog(*words, *trash, "--dry-run").err.endswith(f" KB, to be moved to {tmp_path / 'trash'}.\n")
+        dry = sessionlog(*words, *trash, "--dry-run", "--json").out.splitlines()
+        assert {json.loads(line)["trash"] for line in dry} == {str(tmp_path / "trash")}
+        assert not (tmp_path / "trash").exists()
+        assert sessionlog(*words, *trash, "--yes").err.endswith(f" KB, moved to {tmp_path / 'trash'}.\n")
+
+    def test_unreadable_session(self, sessionlog, root, unreadable):
+        """
+        A session that can't be read is named, and the exit code is 1; the others go.
+        """
+        unreadable(root / "s1")
+        outcome = sessionlog("prune", "--dir", root, "--older-than", "1ms", "--yes")
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"sessionlog: {root}/s1 can't be read (Permission denied)\n")
+        assert names(root) == ["s1"]
+
     def test_interrupted_archive(self, root, tmp_path):
         """
         Ctrl-C ends the command that archives too, with all that it started, and the session stays.
@@ -295,9 +361,30 @@ class TestAsking:
             os.close(terminal)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert b"s1" in shown
-        assert b"Remove these 2 sessions?" in shown
+        assert b"These 2 sessions are deleted for good. Go on?" in shown
         assert code == (130 if left is None else 0)
         assert names(root) == (left or ["s1", "s2", "s3"])
+
+    def test_json_on_a_terminal(self, root):
+        """
+        With --json no list is shown, so nobody is asked: one of --yes and --dry-run is needed on a terminal, too.
+        """
+        pid, terminal = pty.fork()
+        if pid == 0:
+            words = [sys.executable, "-m", "sessionlog_handlers", "prune", "--dir", str(root), "--keep", "1", "--json"]
+            os.execve(words[0], words, child_environment())
+        shown = b""
+        try:
+            while chunk := os.read(terminal, 1024):
+                shown += chunk
+                assert b"[y/N]" not in shown
+        except OSError:  # the terminal hangs up at the child's end
+            pass
+        finally:
+            os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+        assert b"give --yes to remove them" in shown
+        assert names(root) == ["s1", "s2", "s3"]
 
 
 class TestConfigured:

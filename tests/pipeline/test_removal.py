@@ -513,21 +513,55 @@ class TestTrash:
 
     def test_trash_that_can_not_be_made(self, tmp_path):
         """
-        If it can't be moved to the trash, the session is out of sight, waits for a later run, and is told of then.
+        Where the trash can't be used, nothing is archived or taken: the session is there as before.
         """
         root = tmp_path / "logs"
         info = make_session(root)
         before = tree(root)
         (tmp_path / "trash").write_text("in the way")
-        with pytest.raises(OSError, match="a directory is needed"):
-            Remover(str(root), trash=tmp_path / "trash").remove(chosen(info))
+        called = []
+        with pytest.raises(OSError, match="trash"):
+            Remover(str(root), trash=tmp_path / "trash", archive=called.append).remove(chosen(info))
+        assert tree(root) == before
+        assert (called, places_of_removals(str(root)), tombstones(root)) == ([], [], [])
+
+    def test_trash_behind_a_link(self, tmp_path):
+        """
+        The trash may be a link to a directory.
+        """
+        info = make_session(tmp_path / "logs")
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "trash").symlink_to(tmp_path / "disk")
+        record = Remover(str(tmp_path / "logs"), trash=tmp_path / "trash").remove(chosen(info))
+        assert os.listdir(tmp_path / "disk") == [record.removal]
+
+    def test_trash_that_is_lost_meanwhile(self, tmp_path, monkeypatch):
+        """
+        What can't be moved to its trash is out of sight and waits; a later run moves it there, or to the trash that it
+        was given itself, and never deletes it.
+        """
+        root = tmp_path / "logs"
+        info = make_session(root)
+        before = tree(root)
+
+        def refuse(source: str, target: str) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(removal, "move_tree", refuse)
+            with pytest.raises(OSError, match="No space"):
+                Remover(str(root), trash=tmp_path / "trash").remove(chosen(info))
         assert look(root) == []
         assert tombstones(root) == []
-        (tmp_path / "trash").unlink()
+        (tmp_path / "trash").rmdir()
+        (tmp_path / "trash").write_text("in the way")
         (place,) = places_of_removals(str(root))
-        record = Remover(str(root)).finish(place)
+        with pytest.raises(OSError, match="trash"):
+            Remover(str(root)).finish(place)
+        record = Remover(str(root), trash=tmp_path / "other").finish(place)
+        assert record.trash == str(tmp_path / "other" / record.removal)
         assert tree(Path(record.trash)) == before
-        assert len(tombstones(root)) == 1
+        assert [line["trash"] for line in tombstones(root)] == [record.trash]
 
 
 class TestNoRoom:
@@ -736,12 +770,15 @@ class TestKilled:
         """
         info = make_session(tmp_path / "logs")
         before = tree(tmp_path / "logs")
-        trash = tmp_path / "trash"
-        trash.write_text("in the way")
-        remover = Remover(str(tmp_path / "logs"), trash=trash)
-        with pytest.raises(OSError, match="a directory is needed"):
-            remover.remove(chosen(info))
-        trash.unlink()
+        remover = Remover(str(tmp_path / "logs"), trash=tmp_path / "trash")
+
+        def refuse(source: str, target: str) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(removal, "move_tree", refuse)
+            with pytest.raises(OSError, match="No space"):
+                remover.remove(chosen(info))
         (place,) = places_of_removals(str(tmp_path / "logs"))
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         held = []

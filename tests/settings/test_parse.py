@@ -738,6 +738,22 @@ class TestRetentionAndDisk:
         """
         assert getattr(read(**{key: None}), key) == getattr(Settings(), key)
 
+    @pytest.mark.parametrize("below", ["", "/old", "/.trash", "/../logs/old"])
+    def test_trash_within_the_directory(self, tmp_path, below):
+        """
+        A trash among the sessions is refused; one beside them is not.
+        """
+        root = tmp_path / "logs"
+        assert "is within 'directory', where sessions are" in complaint(directory=root, trash=f"{root}{below}")
+        assert read(directory=root, trash=f"{root}-old").trash == tmp_path / "logs-old"
+
+    def test_one_file_is_no_root(self, tmp_path):
+        """
+        Retention beside one file for all sessions removes nothing, which deserves a word.
+        """
+        with pytest.warns(SessionLogWarning, match="retention has no effect with 'single_file'"):
+            read(single_file=tmp_path / "all.log", retention="7d")
+
     def test_a_quote_that_is_not_closed(self):
         """
         A command that can't be split into words is told with the reason.
