@@ -36,14 +36,18 @@ def command(session_id: str, off: bool, directory: str | None, as_json: bool) ->
     """
     from sessionlog_handlers.cli.output import print_json
     from sessionlog_handlers.formats.escaping import make_visible
-    from sessionlog_handlers.reading.sessions import find_roots, find_session
+    from sessionlog_handlers.reading.pruned import configured_rules
+    from sessionlog_handlers.reading.sessions import find_roots, find_session, list_sessions
+    from sessionlog_handlers.settings.values import matches_any
 
     info = find_session(session_id, find_roots(directory))
     set_pinned(info, not off)
+    held = off and matches_any(info.id, configured_rules(list_sessions([info.root])).pinned)
     if as_json:
-        print_json({"id": info.id, "pinned": not off})
+        print_json({"id": info.id, "pinned": not off or held})
     else:
-        click.echo(f"{make_visible(info.id)}: {'pinned' if not off else 'not pinned any more'}")
+        result = "still pinned, by a pattern of its app" if held else "not pinned any more" if off else "pinned"
+        click.echo(f"{make_visible(info.id)}: {result}")
 
 
 def set_pinned(info: SessionInfo, pinned: bool) -> None:

@@ -472,6 +472,16 @@ class TestPin:
         sessionlog("prune", "--dir", root, "--older-than", "1ms", "--yes")
         assert names(root) == []
 
+    def test_off_with_a_pattern(self, sessionlog, tmp_path):
+        """
+        Where a pattern of the app's holds a session, taking its own pin off says so.
+        """
+        make(tmp_path, retention="7d", pinned=["*1"])
+        sessionlog("pin", "s1", "--dir", tmp_path)
+        outcome = sessionlog("pin", "--off", "s1", "--dir", tmp_path)
+        assert outcome == (0, "s1: still pinned, by a pattern of its app\n", "")
+        assert json.loads(sessionlog("pin", "--off", "s1", "--dir", tmp_path, "--json").out)["pinned"]
+
     def test_while_it_runs(self, sessionlog, tmp_path, start_app):
         """
         A session can be pinned while it runs, and stays so when it ends and when it is begun again.
