@@ -45,7 +45,7 @@ def command(session_ids: tuple[str, ...], repair: bool, directory: str | None, c
     Example:
       sessionlog doctor
       sessionlog doctor --repair abc123
-      sessionlog doctor --json | jq -r 'select(.outcome == "left") | .path'
+      sessionlog doctor --json | jq -r 'select(.outcome == "found") | .path'
     """
     from sessionlog_handlers.care.doctor import mend
     from sessionlog_handlers.cli.output import print_json, tell_unreadable
