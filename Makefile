@@ -16,9 +16,11 @@ PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(if $(shell $(name) scripts/check_python.py >/dev/null 2>&1 && echo yes),$(name))) python3)
 endif
 
+PARTS := --ignore=tests/system --ignore=tests/faults  # without the tests of whole programs, which take their time
+
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage lint format types bench bench-quick bench-report faults faults-report docs test-all-pythons wheel-test check clean
+.PHONY: help demo test test-system coverage lint format types bench bench-quick bench-report faults faults-report docs test-all-pythons wheel-test check clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:  # tests that measure time want the machine for themselves
@@ -29,8 +31,11 @@ help:  ## this list
 demo: $(VENV)/.demo  ## a chat server, 20 clients, and the logs of their sessions
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.tools  ## the tests
-	@$(BIN)/python -P -m pytest $(ARGS)
+test: $(VENV)/.tools  ## the tests, but for those of whole programs
+	@$(BIN)/python -P -m pytest $(PARTS) $(ARGS)
+
+test-system: $(VENV)/.tools  ## the tests of whole programs: processes, servers, signals, full disks
+	@$(BIN)/python -P -m pytest tests/system tests/faults $(ARGS)
 
 coverage: $(VENV)/.tools  ## the tests, and which lines they leave out
 	@$(BIN)/coverage run -m pytest $(ARGS)
@@ -70,9 +75,9 @@ test-all-pythons: $(VENV)/.tools  ## the tests on every CPython 3.11, 3.12 and 3
 	@$(BIN)/python scripts/test_all_pythons.py -- $(ARGS)
 
 wheel-test: $(VENV)/.tools  ## the tests on the built wheel, away from the checkout
-	@$(BIN)/python scripts/test_wheel.py $(ARGS)
+	@$(BIN)/python scripts/test_wheel.py $(PARTS) $(ARGS)
 
-check: lint types docs test wheel-test bench-quick  ## all that CI runs, but for the faults
+check: lint types docs test test-system wheel-test bench-quick  ## all that CI runs, but for the faults
 	@$(BIN)/python scripts/test_all_pythons.py --except $(BIN)/python -- $(ARGS)
 
 clean:  ## remove what the commands above made

@@ -13,6 +13,7 @@ import click
 from sessionlog_handlers.formats.escaping import escape_json, make_visible
 from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.places import SessionInfo
+from sessionlog_handlers.reading.pruned import is_pinned
 from sessionlog_handlers.reading.sessions import unreadable
 from sessionlog_handlers.settings.values import human_size as human_size  # commands take it from here, with the others
 
@@ -97,7 +98,7 @@ def session_object(info: SessionInfo) -> dict[str, Any]:
         "start": None if info.start is None else format_ms(info.start),
         "end": None if info.end is None else format_ms(info.end),
         "reason": info.reason,
-        "pinned": info.pinned,
+        "pinned": is_pinned(info),
         "size": info.size,
         "last_write": None if info.last_write is None else format_ms(info.last_write),
         "root": str(info.root),

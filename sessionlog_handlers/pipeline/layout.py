@@ -42,7 +42,7 @@ def check_id(session_id: object) -> str:
             f"a session id is text, and {session_id!r:.60} is {type(session_id).__name__}; pass str(…)", session_id
         )
     if not session_id:
-        raise InvalidSessionIdError("a session id can't be empty; leave it out to get a new one", session_id)
+        raise InvalidSessionIdError("a session id can't be empty", session_id)
     return session_id
 
 

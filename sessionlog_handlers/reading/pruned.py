@@ -16,6 +16,7 @@ from sessionlog_handlers.pipeline.layout import PRUNED_FILE
 from sessionlog_handlers.pipeline.places import SessionInfo
 from sessionlog_handlers.reading.reader import read_path
 from sessionlog_handlers.settings.tables import Retention, parse_retention
+from sessionlog_handlers.settings.values import matches_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ def configured_rules(sessions: Iterable[SessionInfo]) -> ConfiguredRules:
         trash=Path(trash) if isinstance(trash, str) and os.path.isabs(trash) else None,
         archive=archive if isinstance(archive, str) else "",
     )
+
+
+def is_pinned(info: SessionInfo) -> bool:
+    """
+    Whether a session is pinned, by itself or by a pattern that its app had when it wrote it last.
+    """
+    return info.pinned or matches_any(info.id, configured_rules([info]).pinned)
 
 
 def check_own(directory: Path) -> None:

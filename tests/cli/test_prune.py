@@ -477,6 +477,8 @@ class TestPin:
         Where a pattern of the app's holds a session, taking its own pin off says so.
         """
         make(tmp_path, retention="7d", pinned=["*1"])
+        listed = map(json.loads, sessionlog("ls", "--dir", tmp_path, "--json").out.splitlines())
+        assert {one["id"] for one in listed if one["pinned"]} == {"s1"}
         sessionlog("pin", "s1", "--dir", tmp_path)
         outcome = sessionlog("pin", "--off", "s1", "--dir", tmp_path)
         assert outcome == (0, "s1: still pinned, by a pattern of its app\n", "")

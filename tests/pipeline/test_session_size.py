@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import read_lines
 
-from sessionlog_handlers import SessionHandler, start_session
+from sessionlog_handlers import SessionHandler, SessionLogWarning, start_session
 from sessionlog_handlers.pipeline import session_size
 
 KIB = 1024
@@ -154,10 +154,11 @@ class TestLimit:
 
     def test_single_file(self, tmp_path):
         """
-        One file for all sessions is no session's own, and has no such limit.
+        One file for all sessions is no session's own, and has no such limit, which is said.
         """
         options = {"single_file": tmp_path / "all.log", "retention": {"session_bytes": 1}}
-        handler = SessionHandler(tmp_path, linger=0, **options)
+        with pytest.warns(SessionLogWarning, match="retention has no effect"):
+            handler = SessionHandler(tmp_path, linger=0, **options)
         with start_session("abc") as session:
             session.event("completion")
         handler.close()
