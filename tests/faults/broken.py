@@ -222,9 +222,9 @@ def forgets_the_metadata() -> None:
 
     real = SessionFiles._save_metadata
 
-    def once(self: SessionFiles, claimed: str = "") -> None:
+    def once(self: SessionFiles, locked: bool, claimed: str = "") -> None:
         if claimed:
-            real(self, claimed)
+            real(self, locked, claimed)
 
     SessionFiles._save_metadata = once  # type: ignore[method-assign]
 

@@ -106,6 +106,7 @@ def marked(job: Job) -> None:
     end = time.monotonic() + SETTLE
     while handler.stats()["mark"] is not None and time.monotonic() < end:
         time.sleep(0.01)
+    session.flush()  # of what came below the last mark, some may still wait
     before = handler.stats()["written"]
     for _ in range(10):
         log(number)

@@ -55,9 +55,10 @@ def kill_at_any_moment(run: Run) -> None:
         child.kill()
         children.append(child)
         run.made(1, "kill")
-        if number % 5 == 0:
-            with open(place / "logs" / "a" / "session.log", "ab") as log:
-                log.write(FRAGMENT)
+        log = place / "logs" / "a" / "session.log"
+        if number % 5 == 0 and log.exists():  # who says too early that it is written may be killed before it is
+            with open(log, "ab") as torn_log:
+                torn_log.write(FRAGMENT)
             planted += 1
     last = run.run("plain.events", place, base=2 * len(children), events=1, calls=LATER, **both)
     run.check(last.is_complete, f"the last program failed: {last.stderr[-300:]}")
@@ -78,7 +79,7 @@ def kill_at_any_moment(run: Run) -> None:
     "death at the n-th write, rename, link, unlink, open and sync, with rotation and gzip",
     "the next open repairs: nothing orphaned, nothing twice; half-made files go after an hour",
     broken={
-        "deletes_before_gzip_is_there": "lost",
+        "deletes_before_gzip_is_there": "unaudited",  # an archive of the audit file, which is rotated and packed too
         "deletes_full_files": "lost",
         "writes_twice": "duplicated",
     },
