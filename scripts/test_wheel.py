@@ -1,8 +1,8 @@
 """
 Build the wheel by way of the source archive, and test it where the checkout can't be seen.
 
-First with its runtime dependencies alone: what it declares, what it holds, that the command and the API work. Then the
-test suite, copied away from the checkout, against the installed package. Takes pytest's arguments.
+First with its runtime dependencies alone: what it declares, what it holds, that the command and the API work. Then
+tests, copied away from the checkout, against the installed package. Takes pytest's arguments, such as which tests.
 """
 
 from __future__ import annotations
