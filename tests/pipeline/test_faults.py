@@ -34,7 +34,8 @@ def run(root, body="", options="", **others):
 
 def faults_in(root):
     """Every file of that kind below the root, and how much is in it."""
-    return {str(path.relative_to(root)): path.stat().st_size for path in root.glob("*/faults.txt*")}
+    found = sorted(root.glob("*/faults.txt*"))
+    return {str(path.relative_to(root)): path.stat().st_size for path in found}
 
 
 def left_in(root):
