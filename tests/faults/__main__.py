@@ -112,8 +112,8 @@ def is_found_out(result: Result, broken: str) -> bool:
     """
     Whether a row saw what is broken in its handler, and not only that nothing ran or that something else is wrong.
     """
-    words = ROWS[result.row].broken[broken]
-    return result.began and result.faults > 0 and any(words in problem for problem in result.problems)
+    words = ROWS[result.row].broken[broken].split("|")
+    return result.began and result.faults > 0 and any(word in problem for word in words for problem in result.problems)
 
 
 def colored(good: bool, text: str) -> str:

@@ -294,8 +294,8 @@ class Row:
 
         function: Does it.
 
-        broken: Handlers that it must find out, by name, with words that a problem of theirs must contain: any other one
-            shows nothing.
+        broken: Handlers that it must find out, by name, with words, "|" between them, of which a problem of theirs must
+            contain one: any other problem shows nothing.
 
         alone: Whether it measures time, and wants the machine for itself.
     """
