@@ -1200,6 +1200,8 @@ class TestFlood:
 
         wait_until(lambda: told() == 500)
         session.end()
+        handler.close()
+        assert (told(), handler.stats()["dropped"]) == (500, {"flood": 500})
 
     def test_threads(self, make, logs, logger, quick_switches):
         """

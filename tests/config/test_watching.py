@@ -133,6 +133,7 @@ class TestChanges:
             os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
             new.replace(path)
             wait_until(lambda: watching.reloads)
+            assert watching.errors == 0
 
     def test_link_that_leads_elsewhere(self, path):
         """
@@ -147,6 +148,7 @@ class TestChanges:
             fresh.symlink_to(other)
             fresh.replace(link)
             wait_until(lambda: watching.reloads)
+            assert watching.errors == 0
 
     def test_changed_within_a_tick_of_the_clock(self, path):
         """

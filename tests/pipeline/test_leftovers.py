@@ -56,3 +56,4 @@ def test_without_directory(tmp_path):
     Where there is no directory, there is nothing.
     """
     remove_leftovers(str(tmp_path / "nowhere"), ["a.log"])
+    assert os.listdir(tmp_path) == []

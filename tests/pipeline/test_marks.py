@@ -580,6 +580,7 @@ class TestSmallDisk:
                 return any(line.get("msg") == "again" for line in log_lines(small_disk / "logs"))
 
             wait_until(lands)
+            assert handler.stats()["mark"] is None
         handler.close()
 
     def test_what_is_lost_is_told(self, small_disk):

@@ -179,6 +179,7 @@ class TestByItself:
         running.end()
         wait_until(lambda: pruned(tmp_path) == ["first", "second"])
         handler.close()
+        assert sessions(tmp_path) == []
 
     def test_an_end_that_fills_the_disk(self, tmp_path, monkeypatch):
         """
@@ -195,6 +196,7 @@ class TestByItself:
         session.end()
         wait_until(lambda: pruned(tmp_path) == ["only"])
         handler.close()
+        assert sessions(tmp_path) == []
 
     def test_trash_on_the_same_disk(self, tmp_path, monkeypatch, capsys):
         """
@@ -236,6 +238,7 @@ class TestByItself:
             lease.unlink()
         other = SessionHandler(tmp_path, linger=0, retention={"total": 1})
         wait_until(lambda: pruned(tmp_path) == ["old"])
+        assert sessions(tmp_path) == ["new"]
         session.end()
         wait_until(lambda: pruned(tmp_path) == ["old", "new"])
         other.close()
