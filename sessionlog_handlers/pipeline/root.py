@@ -9,16 +9,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sessionlog_handlers.exceptions import ConfigurationError, SessionNotFoundError
-from sessionlog_handlers.formats.timestamps import format_ms
 from sessionlog_handlers.pipeline.channel import Channel, Entry
 from sessionlog_handlers.pipeline.commands import CallCommand, EndCommand, StartCommand
 from sessionlog_handlers.pipeline.control import POLL_INTERVAL, ControlFile
+from sessionlog_handlers.pipeline.counters import balance, count_unwritten, troubles
 from sessionlog_handlers.pipeline.keeper import Keeper
 from sessionlog_handlers.pipeline.listener import Barrier, BatchingQueueListener
 from sessionlog_handlers.pipeline.marks import DiskMarks
 from sessionlog_handlers.pipeline.open_sessions import OpenSessions
 from sessionlog_handlers.pipeline.roots import note_root
-from sessionlog_handlers.pipeline.router import Router, count_entries
+from sessionlog_handlers.pipeline.router import Router
 from sessionlog_handlers.pipeline.routes import Plan
 from sessionlog_handlers.pipeline.shared import Shared
 from sessionlog_handlers.pipeline.sync import Syncer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 STOP_TIMEOUT = 2.0  # seconds that closing may take
 EXIT_LIMIT = 30.0  # seconds that the end of the process may take while files are being written
 FORK_TIMEOUT = 1.0  # seconds that a fork waits at most
-MOST_LOOKS = 100  # tries to see the queue and the counters at one moment
 LEAST_WAIT = 0.1  # seconds that each thread is given at least
 
 
@@ -401,48 +400,26 @@ class SessionRoot(OpenSessions):
         self.shared.lease.write({"stats": stats}, {**stats, "disk_free": None})
         return bool(self.sessions) and self._live
 
-    def _count_unwritten(self) -> tuple[int, int]:
-        """How many entries are in the queue, and how many have been taken from it, at one moment."""
-        for _ in range(MOST_LOOKS):
-            moves = self.listener.moves
-            in_hand = count_entries(self.listener.in_hand)
-            queued = count_entries(self.queue.snapshot())
-            taken = self.shared.taken
-            if moves == self.listener.moves and not moves % 2:
-                break
-        return queued, in_hand + taken
-
     def stats(self) -> dict[str, Any]:
         """
         Counters since this process began: ``accepted = written + dropped + pending``. `docs/queue.md` tells each.
         """
-        shared = self.shared
         with self.lock:
             self._purge()
-        queued, taken = self._count_unwritten()
-        written, dropped = shared.written, dict(self.losses.by_reason)
-        pending = queued + taken - written - shared.lost
-        last_error_at = self.reporter.last_error_at
+        queued, taken = count_unwritten(self.queue, self.listener, self.shared)
         return {
-            "accepted": written + sum(dropped.values()) + pending,
-            "written": written,
-            "dropped": dropped,
-            "pending": pending,
-            "queue_depth": queued,
-            "lines_lost": self.losses.lines,
+            **balance(queued, taken, self.shared, self.losses),
             "unrouted": self.unrouted,
             "sessions": len(self.sessions),
             "batches": self.router.batches,
-            "rotations": shared.rotations,
-            "unlocked": shared.unlocked,
-            "open_files": shared.open_files,
+            "rotations": self.shared.rotations,
+            "unlocked": self.shared.unlocked,
+            "open_files": self.shared.open_files,
             "mark": self.marks.in_force,
             "disk_free": self.marks.free(),
             "syncs": self.syncer.syncs,
             "pruned": self.upkeep.pruned if self.upkeep is not None else 0,
-            "errors": self.reporter.errors,
-            "last_error": self.reporter.last_error,
-            "last_error_at": None if last_error_at is None else format_ms(last_error_at),
+            **troubles(self.reporter),
         }
 
 
